@@ -1,0 +1,1 @@
+//! A checkpoint: the shards that hold the tensors, the configuration beside them, and every other file.

@@ -1,0 +1,177 @@
+//! Codecs: the ways to store a table in fewer bytes; one file each, one line in [`CODECS`].
+//!
+//! A codec first *analyzes* a table, which gives the ladder of operating points it offers (bytes against error);
+//! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
+//! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
+
+use serde_json::{Map, Value};
+
+use crate::error::Result;
+use crate::observe::Observer;
+use crate::tensor::{Dtype, Rows, TensorMeta};
+
+/// Every codec, in the order in which help texts and docs show them.
+pub const CODECS: &[&dyn Codec] = &[];
+
+/// The parameters of one operating point, as the manifest records them (`{"rank": 37}`).
+pub type Setting = Map<String, Value>;
+
+/// A table as a codec sees it.
+pub struct Table<'a> {
+    /// Name of the tensor (`X.weight`); parts are named after it.
+    pub name: &'a str,
+    /// Element type in the source.
+    pub dtype: Dtype,
+    /// The numbers.
+    pub rows: &'a dyn Rows,
+}
+
+/// What the user asked of a codec besides the target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// Element type of stored factors; the source's unless given.
+    pub dtype: Option<Dtype>,
+    /// How the singular values are divided between the factors.
+    pub split: Split,
+}
+
+/// How the singular values are divided between A and B of a factor pair.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Split {
+    /// The square root on each side: factors of equal norm, the best start for retraining.
+    #[default]
+    Balanced,
+    /// All in A; B has orthonormal rows.
+    Left,
+    /// All in B; A has orthonormal columns.
+    Right,
+}
+
+/// One operating point of a codec on a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// The codec's parameters.
+    pub setting: Setting,
+    /// The tensors it would store: name, dtype, shape, in storage order.
+    pub parts: Vec<TensorMeta>,
+    /// Predicted `||W - decode||_F^2`, rounding to the stored dtype included.
+    pub squared_error: f64,
+    /// Parameters stored, all parts counted.
+    pub parameters: u64,
+    /// Floating-point operations to decode one row (the paper's cost per token).
+    pub flops_per_token: u64,
+}
+
+impl Point {
+    /// Bytes of data over all parts.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().filter_map(TensorMeta::bytes).sum()
+    }
+}
+
+/// What of a table's ladder is needed.
+#[derive(Debug, Clone, Copy)]
+pub enum Demand<'a> {
+    /// Every operating point.
+    Ladder,
+    /// The one with this setting, which may be much cheaper to find.
+    Only(&'a Setting),
+}
+
+/// A target that a codec can turn into a setting from the table's shape and dtype alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DirectTarget {
+    /// The fraction p of the table's parameters (low rank) or bytes that goes.
+    Reduction(f64),
+    /// The rank k.
+    Rank(usize),
+}
+
+/// A way to store a table in fewer bytes.
+pub trait Codec: Sync {
+    /// The name of flags, manifests and docs.
+    fn name(&self) -> &'static str;
+
+    /// One line for help texts and docs.
+    fn summary(&self) -> &'static str;
+
+    /// Paper or specification that it follows.
+    fn reference(&self) -> &'static str;
+
+    /// The setting that meets `target`, from shape and dtype alone.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Request`] where no point of this table meets it or where it would save no bytes; the
+    /// message names the nearest that would.
+    fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting>;
+
+    /// Looks at the numbers of `table` and finds the operating points demanded.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NonFinite`] where a weight is NaN or infinite (the first row is named),
+    /// [`crate::ErrorKind::Interrupted`] where the observer says so.
+    fn analyze<'t>(
+        &self,
+        table: &Table<'t>,
+        options: &Options,
+        demand: Demand<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Box<dyn Analysis + 't>>;
+
+    /// Opens the parts of an encoded table for reading.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Malformed`] where the parts do not fit each other or the setting.
+    fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>>;
+}
+
+/// What a codec learned about one table.
+pub trait Analysis {
+    /// `||W||_F^2`.
+    fn squared_norm(&self) -> f64;
+
+    /// The operating points, by increasing bytes; errors do not increase.
+    fn points(&self) -> &[Point];
+
+    /// Encodes at `points()[point]`, writes the parts to `sink`, and measures the error of what was written.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NonFinite`] where a part leaves the range of its dtype; whatever the sink reports.
+    fn encode(&self, point: usize, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Measured>;
+}
+
+/// Receives the bytes of the parts.
+pub trait PartSink {
+    /// Appends `bytes` (packed, row-major, little-endian) to part `part` of the point's list.
+    ///
+    /// # Errors
+    /// Where the bytes cannot be stored, or are more than the part's shape holds.
+    fn write(&mut self, part: usize, bytes: &[u8]) -> Result<()>;
+}
+
+/// A stored part of an encoded table.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'p> {
+    /// Name, dtype, shape.
+    pub meta: &'p TensorMeta,
+    /// The elements: packed, row-major, little-endian.
+    pub bytes: &'p [u8],
+}
+
+/// Errors of an encoded table against its source, measured on the bytes written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// `||W||_F^2`.
+    pub squared_norm: f64,
+    /// `||W - decode||_F^2`.
+    pub squared_error: f64,
+    /// `max |W - decode|`.
+    pub max_absolute_error: f64,
+}
+
+impl Measured {
+    /// `||W - decode||_F / ||W||_F`; 0 for a table of zeros.
+    pub fn relative_frobenius_error(&self) -> f64 {
+        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
+    }
+}

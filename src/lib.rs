@@ -1,0 +1,17 @@
+//! Compresses the embedding tables of model checkpoints by low-rank factorization, and proves what was done.
+//!
+//! Data flows one way: [`checkpoint`] opens (memory map, headers only), [`locate`] finds the embedding tables with
+//! evidence, [`plan`] turns a target into a rank for each, [`convert`] runs the plan through a [`codec`] and writes
+//! the output with its [`manifest`].
+//!
+//! The method is that of Acharya, Goel, Metallinou and Dhillon, "Online Embedding Compression for Text
+//! Classification using Low Rank Matrix Factorization", AAAI 2019, arXiv 1811.00641.
+
+pub mod codec;
+mod error;
+pub mod format;
+pub mod linalg;
+pub mod observe;
+pub mod tensor;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,1 @@
+//! The mathematics: streaming Gram matrix, symmetric eigendecomposition, truncated SVD, error measures.

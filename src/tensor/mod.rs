@@ -1,0 +1,9 @@
+//! Tensors as a checkpoint stores them: dtype, name, shape, and the numbers row by row.
+
+mod dtype;
+mod meta;
+mod view;
+
+pub use dtype::Dtype;
+pub use meta::TensorMeta;
+pub use view::{MappedRows, Precision, Rows};

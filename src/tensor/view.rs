@@ -1,0 +1,150 @@
+//! Mapped bytes as rows of numbers.
+
+use std::ops::Range;
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::Dtype;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The arithmetic that holds every value of a table exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Every value is a single.
+    Single,
+    /// Values need a double.
+    Double,
+}
+
+/// A table `[V, d]` that is read a block of rows at a time: a mapped tensor, or the decoded form of an encoded one.
+pub trait Rows: Sync {
+    /// `(V, d)`: number of rows and of columns.
+    fn shape(&self) -> (usize, usize);
+
+    /// What the values need to be held exactly.
+    fn precision(&self) -> Precision;
+
+    /// Writes rows `rows` to `out`, row-major, `rows.len() * d` values, rounded to single where they are double.
+    ///
+    /// # Errors
+    /// Where the rows cannot be read or decoded.
+    fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
+
+    /// Writes rows `rows` to `out`, row-major, `rows.len() * d` values, exactly.
+    ///
+    /// # Errors
+    /// Where the rows cannot be read or decoded.
+    fn read_f64(&self, rows: Range<usize>, out: &mut [f64]) -> Result<()>;
+}
+
+/// Row-major little-endian numbers in memory, at any alignment.
+#[derive(Debug, Clone, Copy)]
+pub struct MappedRows<'a> {
+    bytes: &'a [u8],
+    dtype: Dtype,
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> MappedRows<'a> {
+    /// A table of `rows` x `columns` numbers of `dtype` in `bytes`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] unless `dtype` is a [table float](Dtype::is_table_float);
+    /// [`ErrorKind::Malformed`] where the number of bytes does not fit the shape.
+    pub fn new(bytes: &'a [u8], dtype: Dtype, rows: usize, columns: usize) -> Result<Self> {
+        if !dtype.is_table_float() {
+            return Err(Error::new(ErrorKind::Unsupported, "dtype cannot be factorized")
+                .expected("F64, F32, F16 or BF16")
+                .found(dtype.name()));
+        }
+        let expected = rows.checked_mul(columns).and_then(|n| n.checked_mul(dtype.bytes()));
+        if expected != Some(bytes.len()) {
+            return Err(Error::new(ErrorKind::Malformed, "length does not fit the shape")
+                .expected(format!("{rows} x {columns} x {} bytes", dtype.bytes()))
+                .found(format!("{} bytes", bytes.len())));
+        }
+        Ok(MappedRows { bytes, dtype, rows, columns })
+    }
+
+    fn slice(&self, rows: &Range<usize>) -> &'a [u8] {
+        let stride = self.columns * self.dtype.bytes();
+        &self.bytes[rows.start * stride..rows.end * stride]
+    }
+}
+
+/// Number of halves that are converted at a time: small enough to stay in the first-level cache.
+const HALVES: usize = 1024;
+
+/// Converts little-endian 16-bit floats through `$convert` block by block, since the bytes may not be aligned.
+macro_rules! read_halves {
+    ($bytes:expr, $out:expr, $half:ty, $convert:ident) => {{
+        let mut block = [<$half>::ZERO; HALVES];
+        for (bytes, out) in $bytes.chunks(2 * HALVES).zip($out.chunks_mut(HALVES)) {
+            let block = &mut block[..out.len()];
+            for (half, pair) in block.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *half = <$half>::from_le_bytes(*pair);
+            }
+            block.$convert(out);
+        }
+    }};
+}
+
+impl Rows for MappedRows<'_> {
+    fn shape(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    fn precision(&self) -> Precision {
+        if self.dtype == Dtype::F64 { Precision::Double } else { Precision::Single }
+    }
+
+    fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let bytes = self.slice(&rows);
+        assert_eq!(out.len(), rows.len() * self.columns, "output holds the rows asked for");
+        match self.dtype {
+            Dtype::F64 => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = f64::from_le_bytes(*value) as f32;
+                }
+            }
+            Dtype::F16 => read_halves!(bytes, out, f16, convert_to_f32_slice),
+            Dtype::BF16 => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = bf16::from_le_bytes(*value).to_f32();
+                }
+            }
+            _ => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = f32::from_le_bytes(*value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_f64(&self, rows: Range<usize>, out: &mut [f64]) -> Result<()> {
+        let bytes = self.slice(&rows);
+        assert_eq!(out.len(), rows.len() * self.columns, "output holds the rows asked for");
+        match self.dtype {
+            Dtype::F64 => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = f64::from_le_bytes(*value);
+                }
+            }
+            Dtype::F16 => read_halves!(bytes, out, f16, convert_to_f64_slice),
+            Dtype::BF16 => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = bf16::from_le_bytes(*value).to_f64();
+                }
+            }
+            _ => {
+                for (out, value) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = f64::from(f32::from_le_bytes(*value));
+                }
+            }
+        }
+        Ok(())
+    }
+}
