@@ -12,6 +12,7 @@ mod error;
 pub mod format;
 pub mod linalg;
 pub mod observe;
+pub mod output;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};

@@ -4,14 +4,31 @@
 //! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
+mod low_rank;
+mod measure;
+
+pub use low_rank::LowRank;
+pub use measure::measure;
+
 use serde_json::{Map, Value};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[];
+pub const CODECS: &[&dyn Codec] = &[&LowRank];
+
+/// The codec called `name`.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] with the names there are.
+pub fn find(name: &str) -> Result<&'static dyn Codec> {
+    CODECS.iter().copied().find(|codec| codec.name() == name).ok_or_else(|| {
+        let names: Vec<_> = CODECS.iter().map(|codec| codec.name()).collect();
+        Error::new(ErrorKind::Unsupported, "unknown method").expected(names.join(" or ")).found(format!("`{name}`"))
+    })
+}
 
 /// The parameters of one operating point, as the manifest records them (`{"rank": 37}`).
 pub type Setting = Map<String, Value>;
@@ -47,6 +64,17 @@ pub enum Split {
     Right,
 }
 
+impl Split {
+    /// The word of flags and manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Split::Balanced => "balanced",
+            Split::Left => "left",
+            Split::Right => "right",
+        }
+    }
+}
+
 /// One operating point of a codec on a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
@@ -56,6 +84,8 @@ pub struct Point {
     pub parts: Vec<TensorMeta>,
     /// Predicted `||W - decode||_F^2`, rounding to the stored dtype included.
     pub squared_error: f64,
+    /// Kept squared singular values over all of them, for codecs that keep some.
+    pub retained_energy: Option<f64>,
     /// Parameters stored, all parts counted.
     pub parameters: u64,
     /// Floating-point operations to decode one row (the paper's cost per token).
@@ -110,13 +140,13 @@ pub trait Codec: Sync {
     /// # Errors
     /// [`crate::ErrorKind::NonFinite`] where a weight is NaN or infinite (the first row is named),
     /// [`crate::ErrorKind::Interrupted`] where the observer says so.
-    fn analyze<'t>(
+    fn analyze(
         &self,
-        table: &Table<'t>,
+        table: &Table<'_>,
         options: &Options,
         demand: Demand<'_>,
         observer: &dyn Observer,
-    ) -> Result<Box<dyn Analysis + 't>>;
+    ) -> Result<Box<dyn Analysis>>;
 
     /// Opens the parts of an encoded table for reading.
     ///
@@ -125,7 +155,7 @@ pub trait Codec: Sync {
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>>;
 }
 
-/// What a codec learned about one table.
+/// What a codec learned about one table. It holds none of the table's rows.
 pub trait Analysis {
     /// `||W||_F^2`.
     fn squared_norm(&self) -> f64;
@@ -133,11 +163,18 @@ pub trait Analysis {
     /// The operating points, by increasing bytes; errors do not increase.
     fn points(&self) -> &[Point];
 
-    /// Encodes at `points()[point]`, writes the parts to `sink`, and measures the error of what was written.
+    /// Encodes `rows`, those that were analyzed, at `points()[point]`: writes the parts to `sink`, and measures the
+    /// error of what was written.
     ///
     /// # Errors
     /// [`crate::ErrorKind::NonFinite`] where a part leaves the range of its dtype; whatever the sink reports.
-    fn encode(&self, point: usize, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Measured>;
+    fn encode(
+        &self,
+        rows: &dyn Rows,
+        point: usize,
+        sink: &mut dyn PartSink,
+        observer: &dyn Observer,
+    ) -> Result<Measured>;
 }
 
 /// Receives the bytes of the parts.

@@ -2,8 +2,10 @@
 
 mod dtype;
 mod meta;
+mod store;
 mod view;
 
 pub use dtype::Dtype;
 pub use meta::TensorMeta;
+pub use store::{Overflow, Store};
 pub use view::{MappedRows, Precision, Rows};

@@ -1,0 +1,194 @@
+//! Puts an output together: shards, companions, index, configuration, manifest, digests; in that order.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::checkpoint::{Checkpoint, is_weights};
+use crate::codec::PartSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::safetensors::{Layout, Writer};
+use crate::manifest::{FileRecord, MANIFEST_NAME, Manifest, SUMS_NAME, TensorRecord, digest, sums_of};
+use crate::observe::Observer;
+use crate::output::{copy_with_digest, write_file};
+use crate::tensor::TensorMeta;
+
+/// Where the bytes of an output tensor come from.
+pub(super) enum Content<'a> {
+    /// They are there already.
+    Copied(Cow<'a, [u8]>),
+    /// They are produced with the others of table `table`, as its part `part`.
+    Produced {
+        /// Index of the table.
+        table: usize,
+        /// Index of the part.
+        part: usize,
+    },
+}
+
+/// A weight file of the output.
+pub(super) struct OutputShard<'a> {
+    /// Relative path.
+    pub(super) path: PathBuf,
+    /// Metadata of its header.
+    pub(super) metadata: BTreeMap<String, String>,
+    /// Tensors and their content, in data order.
+    pub(super) tensors: Vec<(TensorMeta, Content<'a>)>,
+}
+
+/// Produces all parts of a table into a sink.
+pub(super) type Produce<'p> = dyn FnMut(usize, &mut dyn PartSink) -> Result<()> + 'p;
+
+impl OutputShard<'_> {
+    /// The exact bytes of its file.
+    pub(super) fn file_bytes(&self) -> Result<u64> {
+        Ok(self.layout()?.file_bytes())
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let metas: Vec<_> = self.tensors.iter().map(|(meta, _)| meta.clone()).collect();
+        Layout::new(&metas, &self.metadata).map_err(|error| error.at(&self.path))
+    }
+
+    /// Writes the file below `directory`.
+    pub(super) fn write(
+        &self,
+        directory: &Path,
+        produce: &mut Produce<'_>,
+        observer: &dyn Observer,
+    ) -> Result<FileRecord> {
+        let mut writer = Writer::create(&directory.join(&self.path), self.layout()?)?;
+        let mut produced = Vec::new();
+        for (index, (_, content)) in self.tensors.iter().enumerate() {
+            observer.check()?;
+            match content {
+                Content::Copied(bytes) => {
+                    writer.write(index, bytes)?;
+                    observer.advance(bytes.len() as u64);
+                }
+                Content::Produced { table, .. } if !produced.contains(table) => {
+                    produced.push(*table);
+                    produce(*table, &mut TableSink { shard: self, table: *table, writer: &mut writer })?;
+                }
+                Content::Produced { .. } => {}
+            }
+        }
+        let written = writer.finish()?;
+        let tensors = self.tensors.iter().zip(written.tensor_sha256).map(|((meta, _), sha256)| TensorRecord {
+            name: meta.name.clone(),
+            dtype: meta.dtype,
+            shape: meta.shape.clone(),
+            sha256: Some(sha256),
+        });
+        Ok(FileRecord {
+            path: path_text(&self.path)?,
+            bytes: written.bytes,
+            sha256: written.sha256,
+            tensors: Some(tensors.collect()),
+        })
+    }
+}
+
+/// Takes the parts of one table to the tensors of a shard that hold them; a part may go to several.
+struct TableSink<'s, 'a> {
+    shard: &'s OutputShard<'a>,
+    table: usize,
+    writer: &'s mut Writer,
+}
+
+impl PartSink for TableSink<'_, '_> {
+    fn write(&mut self, part: usize, bytes: &[u8]) -> Result<()> {
+        for (index, (_, content)) in self.shard.tensors.iter().enumerate() {
+            if matches!(content, Content::Produced { table, part: own } if (*table, *own) == (self.table, part)) {
+                self.writer.write(index, bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text of a relative path, with `/`.
+pub(super) fn path_text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "the name is not UTF-8 and cannot stand in a manifest")
+            .at(path)
+            .hint("rename the file")
+    })
+}
+
+/// Copies every companion of `checkpoint` but the records of an earlier run, and gives their records.
+pub(super) fn copy_companions(
+    checkpoint: &Checkpoint,
+    directory: &Path,
+    observer: &dyn Observer,
+) -> Result<Vec<FileRecord>> {
+    companions(checkpoint)
+        .map(|path| {
+            let (bytes, sha256) = copy_with_digest(&checkpoint.root().join(path), &directory.join(path), observer)?;
+            Ok(FileRecord { path: path_text(path)?, bytes, sha256, tensors: None })
+        })
+        .collect()
+}
+
+/// The companions that an output gets: all but the records of an earlier run.
+pub(super) fn companions(checkpoint: &Checkpoint) -> impl Iterator<Item = &PathBuf> {
+    checkpoint.companions().iter().filter(|path| !crate::manifest::is_record(path))
+}
+
+/// Bytes of weight files among the companions: they are copied as they are and count towards a size.
+pub(super) fn companion_weights(checkpoint: &Checkpoint) -> Result<u64> {
+    companions(checkpoint)
+        .filter(|path| is_weights(path))
+        .map(|path| {
+            let path = checkpoint.root().join(path);
+            path.metadata().map(|file| file.len()).map_err(|error| Error::io("cannot look at", path, error))
+        })
+        .sum()
+}
+
+/// Writes the index of a sharded output, if `checkpoint` has one: its metadata with the new total, and where each
+/// tensor is.
+pub(super) fn write_index(
+    checkpoint: &Checkpoint,
+    shards: &[OutputShard<'_>],
+    directory: &Path,
+) -> Result<Option<FileRecord>> {
+    let Some(index) = checkpoint.index() else { return Ok(None) };
+    let mut metadata = index.metadata().clone();
+    let metas = shards.iter().flat_map(|shard| &shard.tensors).map(|(meta, _)| meta);
+    if metadata.contains_key("total_size") {
+        let total: u64 = metas.filter_map(TensorMeta::bytes).sum();
+        metadata.insert("total_size".into(), total.into());
+    }
+    let mut weight_map = Map::new();
+    for shard in shards {
+        // The index names shards relative to itself.
+        let name = shard.path.file_name().map(PathBuf::from).unwrap_or_default();
+        for (meta, _) in &shard.tensors {
+            weight_map.insert(meta.name.clone(), path_text(&name)?.into());
+        }
+    }
+    let mut document = Map::new();
+    document.insert("metadata".into(), Value::Object(metadata));
+    document.insert("weight_map".into(), Value::Object(weight_map));
+    let mut text = format!("{:#}", Value::Object(document));
+    text.push('\n');
+    write_small(directory, index.path(), text.as_bytes()).map(Some)
+}
+
+/// Writes a small file whole, and gives its record.
+pub(super) fn write_small(directory: &Path, path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+    write_file(&directory.join(path), bytes)?;
+    Ok(FileRecord { path: path_text(path)?, bytes: bytes.len() as u64, sha256: digest(bytes), tensors: None })
+}
+
+/// Writes the manifest, then `SHA256SUMS`; gives the manifest's digest.
+pub(super) fn write_manifest(manifest: &Manifest, directory: &Path) -> Result<String> {
+    let text = manifest.to_text()?;
+    write_file(&directory.join(MANIFEST_NAME), text.as_bytes())?;
+    let sha256 = digest(text.as_bytes());
+    write_file(&directory.join(SUMS_NAME), sums_of(manifest, &sha256).as_bytes())?;
+    Ok(sha256)
+}

@@ -1,0 +1,424 @@
+//! Encodes the tables of a checkpoint: prepares a plan, then runs it.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::assembly::{self, Content, OutputShard};
+use super::{Finished, config, refuse_overlap};
+use crate::checkpoint::{Checkpoint, TensorId, is_weights};
+use crate::codec::{self, Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::locate::{self, Selection};
+use crate::manifest::{
+    Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, Source, TableRecord, TensorRecord, WeightsBytes,
+};
+use crate::observe::Observer;
+use crate::output::{Replace, StagedDirectory, digest_file};
+use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
+use crate::tensor::{Rows, TensorMeta};
+
+/// What the user asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What to reach.
+    pub target: Target,
+    /// Name of the codec.
+    pub method: String,
+    /// The codec's options.
+    pub options: Options,
+    /// Which tables.
+    pub selection: Selection,
+    /// Other targets for some tables; of several that match the last counts.
+    pub overrides: Vec<Override>,
+    /// The most that all weight files may take.
+    pub max_size: Option<Size>,
+}
+
+/// A checkpoint with a plan for it.
+pub struct Prepared<'c> {
+    checkpoint: &'c Checkpoint,
+    codec: &'static dyn Codec,
+    request: &'c Request,
+    tables: Vec<Chosen<'c>>,
+    plan: Plan,
+}
+
+/// A table on its way to an operating point.
+struct Chosen<'c> {
+    id: TensorId,
+    tied: Vec<TensorId>,
+    target: Target,
+    rows: Box<dyn Rows + 'c>,
+    /// What was learned of the numbers. Of several tables that share a budget only the ladders are kept, so that
+    /// memory does not grow with their number, and each is looked at again when it is encoded.
+    analysis: Option<Box<dyn Analysis>>,
+    squared_norm: f64,
+    points: Vec<Point>,
+    point: usize,
+}
+
+impl Chosen<'_> {
+    fn point(&self) -> &Point {
+        &self.points[self.point]
+    }
+}
+
+impl<'c> Prepared<'c> {
+    /// Finds the tables of `checkpoint`, looks at their numbers, and plans.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Selection`] where no table fits; [`ErrorKind::Request`] where the target cannot be met;
+    /// [`ErrorKind::NonFinite`] where a table has a NaN or an infinity; [`ErrorKind::Gate`] where the result would
+    /// be larger than `max_size`.
+    pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
+        request.target.check()?;
+        refuse_encoded(checkpoint)?;
+        let codec = codec::find(&request.method)?;
+        let selected = super::select(checkpoint, &request.selection)?;
+        let overrides = Overrides::new(request.overrides.clone());
+        let names: Vec<_> = selected.iter().map(|(id, _)| checkpoint.meta(*id).name.as_str()).collect();
+        overrides.check(&names)?;
+        let shared = selected.len() > 1 && matches!(request.target, Target::Size(_));
+        let mut tables = Vec::with_capacity(selected.len());
+        for (id, tied) in selected {
+            let meta = checkpoint.meta(id);
+            let target = overrides.target_for(&meta.name).unwrap_or(request.target);
+            let table = analyze(checkpoint, codec, request, id, tied, target, observer)
+                .map_err(|error| error.at(checkpoint.shard_path(id)).tensor(&meta.name))?;
+            tables.push(if shared { Chosen { analysis: None, ..table } } else { table });
+        }
+        let mut prepared = Prepared {
+            checkpoint,
+            codec,
+            request,
+            tables,
+            plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
+        };
+        prepared.plan.weights_before = prepared.weights_before()?;
+        prepared.choose()?;
+        prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
+        prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
+        prepared.gate()?;
+        Ok(prepared)
+    }
+
+    /// What will be done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Does it: writes the output to the new directory `destination`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] where `destination` cannot be made; [`ErrorKind::Gate`] where a measured error is above
+    /// the `max-error` that was asked for. Nothing is left behind then.
+    pub fn run(&self, destination: &Path, replace: Replace, observer: &dyn Observer) -> Result<Finished> {
+        refuse_overlap(self.checkpoint, destination)?;
+        let staged = StagedDirectory::create(destination, replace)?;
+        let manifest = self.write(staged.path(), observer)?;
+        let manifest_sha256 = assembly::write_manifest(&manifest, staged.path())?;
+        observer.check()?;
+        staged.publish()?;
+        Ok(Finished { manifest, manifest_sha256 })
+    }
+
+    fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
+        let shards = self.shards(&self.points())?;
+        let mut errors = vec![None; self.tables.len()];
+        let mut files = Vec::new();
+        for shard in &shards {
+            let total = shard.tensors.iter().filter_map(|(meta, _)| meta.bytes()).sum();
+            observer.stage("write", &shard.path.to_string_lossy(), total);
+            let mut produce = |table: usize, sink: &mut dyn PartSink| {
+                errors[table] = Some(self.encode(&self.tables[table], sink, observer)?);
+                Ok(())
+            };
+            files.push(shard.write(directory, &mut produce, observer)?);
+        }
+        files.extend(assembly::copy_companions(self.checkpoint, directory, observer)?);
+        files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
+        let tables: Vec<_> = self
+            .tables
+            .iter()
+            .zip(errors)
+            .filter_map(|(table, measured)| Some(self.table_record(table, measured?)))
+            .collect();
+        files.extend(self.write_config(directory, &tables)?);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let after = files.iter().filter(|file| is_weights(Path::new(&file.path))).map(|file| file.bytes).sum();
+        Ok(Manifest {
+            schema_version: SCHEMA_VERSION,
+            generator: super::generator(),
+            operation: Operation::Compress,
+            source: self.source(&files, observer)?,
+            request: self.request_record(),
+            tables,
+            files,
+            weights_bytes: WeightsBytes { before: self.plan.weights_before, after },
+        })
+    }
+
+    fn encode(&self, table: &Chosen<'_>, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Measured> {
+        let meta = self.checkpoint.meta(table.id);
+        let rows = table.rows.as_ref();
+        let mut encode = || match &table.analysis {
+            Some(analysis) => analysis.encode(rows, table.point, sink, observer),
+            None => {
+                let view = Table { name: &meta.name, dtype: meta.dtype, rows };
+                let demand = Demand::Only(&table.point().setting);
+                let analysis = self.codec.analyze(&view, &self.request.options, demand, observer)?;
+                analysis.encode(rows, 0, sink, observer)
+            }
+        };
+        let measured = encode().map_err(|error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name))?;
+        let found = measured.relative_frobenius_error();
+        match table.target {
+            Target::MaxError(bound) if found > bound => {
+                Err(Error::new(ErrorKind::Gate, "the measured error is above the bound")
+                    .tensor(&meta.name)
+                    .expected(format!("a relative Frobenius error of at most {bound}"))
+                    .found(format!("{found}"))
+                    .hint("store the factors in a wider dtype with `--dtype`, or allow a larger error"))
+            }
+            _ => Ok(measured),
+        }
+    }
+
+    /// Sets the point of every table.
+    fn choose(&mut self) -> Result<()> {
+        let mut ladders = Vec::with_capacity(self.tables.len());
+        let mut fixed = Vec::with_capacity(self.tables.len());
+        for table in &self.tables {
+            let meta = self.checkpoint.meta(table.id);
+            let place = |error: Error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name);
+            let steps = table.points.iter().map(|point| Step { bytes: point.bytes(), squared_error: point.squared_error });
+            let ladder =
+                Ladder::new(table.squared_norm, self.bytes_before(table), steps.collect()).map_err(place)?;
+            fixed.push(match table.target {
+                Target::Reduction(_) | Target::Rank(_) => Some(0),
+                Target::Energy(energy) => Some(ladder.at_energy(energy).map_err(place)?),
+                Target::MaxError(error) => Some(ladder.at_max_error(error).map_err(place)?),
+                Target::Size(_) => None,
+            });
+            ladders.push(ladder);
+        }
+        let steps = match self.request.target {
+            Target::Size(size) if fixed.contains(&None) => {
+                let limit = size.bytes(self.plan.weights_before);
+                // What cannot be laid out cannot fit; the error comes when the chosen one is laid out.
+                let total = |steps: &[usize]| self.weights_after(&self.points_at(steps)).unwrap_or(u64::MAX);
+                fit_size(&ladders, &fixed, limit, &total)?.steps
+            }
+            _ => fixed.into_iter().flatten().collect(),
+        };
+        for (table, step) in self.tables.iter_mut().zip(steps) {
+            table.point = step;
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> Result<()> {
+        let Some(size) = self.request.max_size else { return Ok(()) };
+        let limit = size.bytes(self.plan.weights_before);
+        if self.plan.weights_after <= limit {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Gate, "the output would be too large")
+            .at(self.checkpoint.root())
+            .expected(format!("weights of at most {limit} bytes"))
+            .found(format!("{} bytes", self.plan.weights_after)))
+    }
+
+    fn points(&self) -> Vec<&Point> {
+        self.tables.iter().map(Chosen::point).collect()
+    }
+
+    fn points_at(&self, steps: &[usize]) -> Vec<&Point> {
+        self.tables.iter().zip(steps).map(|(table, &step)| &table.points[step]).collect()
+    }
+
+    /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
+    fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
+        let mut shards = Vec::new();
+        for (number, shard) in self.checkpoint.shards().iter().enumerate() {
+            let mut tensors = Vec::new();
+            for (index, meta) in shard.reader().tensors().iter().enumerate() {
+                let id = TensorId { shard: number, index };
+                if let Some(table) = self.tables.iter().position(|table| table.id == id) {
+                    let parts = points[table].parts.iter().cloned().enumerate();
+                    tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
+                } else if !self.tables.iter().any(|table| table.tied.contains(&id)) {
+                    tensors.push((meta.clone(), Content::Copied(self.checkpoint.bytes(id)?)));
+                }
+            }
+            if !tensors.is_empty() || shard.reader().tensors().is_empty() {
+                let metadata = shard.reader().metadata().clone();
+                shards.push(OutputShard { path: shard.path().to_path_buf(), metadata, tensors });
+            }
+        }
+        Ok(shards)
+    }
+
+    fn weights_before(&self) -> Result<u64> {
+        let shards = self.checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64);
+        Ok(shards.sum::<u64>() + assembly::companion_weights(self.checkpoint)?)
+    }
+
+    fn weights_after(&self, points: &[&Point]) -> Result<u64> {
+        let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
+        Ok(shards + assembly::companion_weights(self.checkpoint)?)
+    }
+
+    fn bytes_before(&self, table: &Chosen<'_>) -> u64 {
+        let ids = table.tied.iter().chain([&table.id]);
+        ids.filter_map(|&id| self.checkpoint.meta(id).bytes()).sum()
+    }
+
+    fn tied_names(&self, table: &Chosen<'_>) -> Vec<String> {
+        table.tied.iter().map(|&id| self.checkpoint.meta(id).name.clone()).collect()
+    }
+
+    fn table_plan(&self, table: &Chosen<'_>) -> TablePlan {
+        let (meta, point) = (self.checkpoint.meta(table.id), table.point());
+        let relative = if table.squared_norm == 0.0 { 0.0 } else { (point.squared_error / table.squared_norm).sqrt() };
+        TablePlan {
+            name: meta.name.clone(),
+            shape: shape_of(meta),
+            dtype: meta.dtype,
+            stored_dtype: point.parts.first().map_or(meta.dtype, |part| part.dtype),
+            method: self.codec.name().into(),
+            setting: point.setting.clone(),
+            bytes_before: self.bytes_before(table),
+            bytes_after: point.bytes(),
+            parameters_before: meta.elements().unwrap_or_default(),
+            parameters_after: point.parameters,
+            flops_per_token_before: 0,
+            flops_per_token_after: point.flops_per_token,
+            relative_frobenius_error: relative,
+            retained_energy: point.retained_energy,
+            tied: self.tied_names(table),
+        }
+    }
+
+    fn table_record(&self, table: &Chosen<'_>, measured: Measured) -> TableRecord {
+        let (meta, point) = (self.checkpoint.meta(table.id), table.point());
+        TableRecord {
+            name: meta.name.clone(),
+            shape: shape_of(meta),
+            dtype: meta.dtype,
+            method: self.codec.name().into(),
+            reference: self.codec.reference().into(),
+            setting: point.setting.clone(),
+            parts: point.parts.iter().map(|part| part.name.clone()).collect(),
+            tied: self.tied_names(table),
+            bytes_before: self.bytes_before(table),
+            bytes_after: point.bytes(),
+            parameters_before: meta.elements().unwrap_or_default(),
+            parameters_after: point.parameters,
+            flops_per_token: point.flops_per_token,
+            errors: Errors {
+                relative_frobenius: measured.relative_frobenius_error(),
+                max_absolute: measured.max_absolute_error,
+            },
+        }
+    }
+
+    fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
+        let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
+        let text = config::insert(configuration.text(), &config::block(tables))
+            .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
+        assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
+    }
+
+    /// Digests of everything that was read. Companions were copied, so their digests are those of the copies.
+    fn source(&self, output: &[FileRecord], observer: &dyn Observer) -> Result<Source> {
+        let root = self.checkpoint.root();
+        let mut files = Vec::new();
+        for shard in self.checkpoint.shards() {
+            let (bytes, sha256) = digest_file(&root.join(shard.path()), observer)?;
+            let tensors = shard.reader().tensors().iter().map(|meta| TensorRecord {
+                name: meta.name.clone(),
+                dtype: meta.dtype,
+                shape: meta.shape.clone(),
+                sha256: None,
+            });
+            let path = assembly::path_text(shard.path())?;
+            files.push(FileRecord { path, bytes, sha256, tensors: Some(tensors.collect()) });
+        }
+        let own = [self.checkpoint.config().map(|file| file.path()), self.checkpoint.index().map(|file| file.path())];
+        for path in own.into_iter().flatten() {
+            let (bytes, sha256) = digest_file(&root.join(path), observer)?;
+            files.push(FileRecord { path: assembly::path_text(path)?, bytes, sha256, tensors: None });
+        }
+        for path in assembly::companions(self.checkpoint) {
+            let path = assembly::path_text(path)?;
+            files.extend(output.iter().find(|file| file.path == path).cloned());
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Source { manifest_sha256: super::own_manifest(self.checkpoint)?, files })
+    }
+
+    fn request_record(&self) -> Map<String, Value> {
+        let request = self.request;
+        let overrides: Map<String, Value> =
+            request.overrides.iter().map(|one| (one.glob().to_owned(), one.target().to_string().into())).collect();
+        let record = json!({
+            "target": request.target.to_string(),
+            "method": self.codec.name(),
+            "dtype": request.options.dtype,
+            "split": request.options.split.name(),
+            "include": request.selection.include,
+            "exclude": request.selection.exclude,
+            "overrides": overrides,
+            "max_size": request.max_size.map(|size| size.to_string()),
+        });
+        match record {
+            Value::Object(record) => record,
+            _ => Map::new(),
+        }
+    }
+}
+
+fn shape_of(meta: &TensorMeta) -> [usize; 2] {
+    meta.matrix().map_or([0, 0], |(rows, columns)| [rows, columns])
+}
+
+/// An output of `compress` has factor pairs already; encoding one of their factors again is nobody's wish.
+fn refuse_encoded(checkpoint: &Checkpoint) -> Result<()> {
+    if !checkpoint.is_directory() || !checkpoint.root().join(crate::manifest::MANIFEST_NAME).exists() {
+        return Ok(());
+    }
+    let (manifest, _) = Manifest::read(checkpoint.root())?;
+    if manifest.operation == Operation::Restore {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "the checkpoint is compressed already")
+        .at(checkpoint.root())
+        .hint("start from the original, or `rankfold restore` this one first"))
+}
+
+fn analyze<'c>(
+    checkpoint: &'c Checkpoint,
+    codec: &'static dyn Codec,
+    request: &Request,
+    id: TensorId,
+    tied: Vec<TensorId>,
+    target: Target,
+    observer: &dyn Observer,
+) -> Result<Chosen<'c>> {
+    let meta = checkpoint.meta(id);
+    let rows = checkpoint.rows(id)?;
+    let table = Table { name: &meta.name, dtype: meta.dtype, rows: rows.as_ref() };
+    let direct = match target {
+        Target::Reduction(reduction) => Some(DirectTarget::Reduction(reduction)),
+        Target::Rank(rank) => Some(DirectTarget::Rank(rank)),
+        Target::Energy(_) | Target::MaxError(_) | Target::Size(_) => None,
+    };
+    let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
+    let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
+    observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
+    let analysis = codec.analyze(&table, &request.options, demand, observer)?;
+    let (squared_norm, points) = (analysis.squared_norm(), analysis.points().to_vec());
+    Ok(Chosen { id, tied, target, rows, analysis: Some(analysis), squared_norm, points, point: 0 })
+}

@@ -1,0 +1,226 @@
+//! Decodes every table of an output: a stock checkpoint of the original names, shapes and dtypes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::assembly::{self, Content, OutputShard};
+use super::{Finished, config};
+use crate::checkpoint::Checkpoint;
+use crate::codec::{Measured, PartSink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{
+    Errors, FileRecord, Manifest, Operation, Source, TableRecord, TensorRecord, WeightsBytes, decode, digest,
+};
+use crate::observe::Observer;
+use crate::output::{Replace, StagedDirectory, digest_file};
+use crate::tensor::{Precision, Rows, Store, TensorMeta};
+
+/// Numbers that are decoded at a time.
+const BLOCK_VALUES: usize = 1 << 20;
+
+/// Restores the output of `compress` at `source` to the new directory `destination`.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] where `source` is not an output of `compress`; [`ErrorKind::Malformed`] where it is not
+/// what its manifest says; [`ErrorKind::Output`] where `destination` cannot be made.
+pub fn restore(source: &Path, destination: &Path, replace: Replace, observer: &dyn Observer) -> Result<Finished> {
+    let (manifest, bytes) = Manifest::read(source)?;
+    if manifest.operation != Operation::Compress {
+        return Err(Error::new(ErrorKind::Unsupported, "nothing to restore: its tables are dense").at(source));
+    }
+    let checkpoint = Checkpoint::open(source)?;
+    super::refuse_overlap(&checkpoint, destination)?;
+    let staged = StagedDirectory::create(destination, replace)?;
+    let job = Job { manifest: &manifest, checkpoint: &checkpoint, directory: staged.path(), observer };
+    let restored = job.run(digest(&bytes))?;
+    let sha256 = assembly::write_manifest(&restored, staged.path())?;
+    staged.publish()?;
+    Ok(Finished { manifest: restored, manifest_sha256: sha256 })
+}
+
+struct Job<'a> {
+    manifest: &'a Manifest,
+    checkpoint: &'a Checkpoint,
+    directory: &'a Path,
+    observer: &'a dyn Observer,
+}
+
+impl Job<'_> {
+    fn run(&self, manifest_sha256: String) -> Result<Manifest> {
+        let shards = self.shards()?;
+        let mut tables = self.tables(&shards)?;
+        let mut files = Vec::new();
+        for shard in &shards {
+            let rows = self.manifest.tables.iter().map(|table| decode(table, self.checkpoint));
+            let rows: Vec<_> = rows.collect::<Result<_>>()?;
+            let total = shard.tensors.iter().filter_map(|(meta, _)| meta.bytes()).sum();
+            self.observer.stage("restore", &shard.path.to_string_lossy(), total);
+            let mut produce = |table: usize, sink: &mut dyn PartSink| {
+                let measured = write_dense(rows[table].as_ref(), &self.manifest.tables[table], sink, self.observer)?;
+                tables[table].errors = Errors {
+                    relative_frobenius: measured.relative_frobenius_error(),
+                    max_absolute: measured.max_absolute_error,
+                };
+                Ok(())
+            };
+            files.push(shard.write(self.directory, &mut produce, self.observer)?);
+        }
+        files.extend(self.copy_others()?);
+        files.extend(assembly::write_index(self.checkpoint, &shards, self.directory)?);
+        files.extend(self.write_config()?);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let weights = |files: &[FileRecord]| {
+            files.iter().filter(|file| crate::checkpoint::is_weights(Path::new(&file.path))).map(|file| file.bytes).sum()
+        };
+        Ok(Manifest {
+            schema_version: crate::manifest::SCHEMA_VERSION,
+            generator: super::generator(),
+            operation: Operation::Restore,
+            weights_bytes: WeightsBytes { before: weights(&self.manifest.files), after: weights(&files) },
+            source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()? },
+            request: serde_json::Map::new(),
+            tables,
+            files,
+        })
+    }
+
+    /// The shards as the original had them: dense tables and their tied copies in their old places.
+    fn shards(&self) -> Result<Vec<OutputShard<'_>>> {
+        let shards = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
+        shards
+            .map(|(file, tensors)| {
+                let metadata = self.metadata_of(&file.path);
+                let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
+                Ok(OutputShard { path: PathBuf::from(&file.path), metadata, tensors: tensors.collect::<Result<_>>()? })
+            })
+            .collect()
+    }
+
+    fn metadata_of(&self, path: &str) -> BTreeMap<String, String> {
+        let shards = self.checkpoint.shards();
+        let same = shards.iter().find(|shard| shard.path() == Path::new(path));
+        // A shard that held nothing but a tied copy is not in the output; its neighbours have the same metadata.
+        same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default()
+    }
+
+    fn content(&self, tensor: &TensorRecord) -> Result<Content<'_>> {
+        let is_of = |table: &TableRecord| table.name == tensor.name || table.tied.contains(&tensor.name);
+        if let Some(table) = self.manifest.tables.iter().position(is_of) {
+            return Ok(Content::Produced { table, part: 0 });
+        }
+        let found = self.checkpoint.find(&tensor.name).filter(|&id| *self.checkpoint.meta(id) == tensor.meta());
+        match found {
+            Some(id) => Ok(Content::Copied(self.checkpoint.bytes(id)?)),
+            None => Err(Error::new(ErrorKind::Malformed, "an untouched tensor is missing or of another shape")
+                .at(self.checkpoint.root())
+                .tensor(&tensor.name)
+                .expected(format!("{} {:?}", tensor.dtype, tensor.shape))
+                .hint("`rankfold verify` lists every difference")),
+        }
+    }
+
+    fn tables(&self, shards: &[OutputShard<'_>]) -> Result<Vec<TableRecord>> {
+        let dense = |table: &TableRecord| {
+            let stored = shards.iter().flat_map(|shard| &shard.tensors);
+            stored.filter(|(meta, _)| meta.name == table.name).filter_map(|(meta, _)| TensorMeta::bytes(meta)).next()
+        };
+        let records = self.manifest.tables.iter().map(|table| {
+            let bytes = dense(table).ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "the manifest lists no source file with this table")
+                    .at(self.checkpoint.root())
+                    .tensor(&table.name)
+            })?;
+            Ok(TableRecord {
+                bytes_before: table.bytes_after,
+                bytes_after: bytes,
+                parameters_before: table.parameters_after,
+                parameters_after: table.parameters_before,
+                ..table.clone()
+            })
+        });
+        records.collect()
+    }
+
+    /// Companions but the configuration, which loses its block.
+    fn copy_others(&self) -> Result<Vec<FileRecord>> {
+        assembly::copy_companions(self.checkpoint, self.directory, self.observer)
+    }
+
+    fn write_config(&self) -> Result<Option<FileRecord>> {
+        let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
+        let block = config::block(&self.manifest.tables);
+        let text = configuration.text();
+        let without = config::remove(text, &block);
+        let text = without.as_deref().unwrap_or(text);
+        if without.is_none() && !self.manifest.tables.is_empty() {
+            self.observer.warn("config.json has not the block that `compress` wrote; it is copied as it is");
+        }
+        assembly::write_small(self.directory, configuration.path(), text.as_bytes()).map(Some)
+    }
+
+    /// What was read: the files of the compressed checkpoint.
+    fn source_files(&self) -> Result<Vec<FileRecord>> {
+        let mut files = Vec::new();
+        for record in &self.manifest.files {
+            let (bytes, sha256) = digest_file(&self.checkpoint.root().join(&record.path), self.observer)?;
+            if (bytes, &sha256) != (record.bytes, &record.sha256) {
+                return Err(Error::new(ErrorKind::Malformed, "the file is not what the manifest says")
+                    .at(self.checkpoint.root().join(&record.path))
+                    .expected(format!("sha256 {}", record.sha256))
+                    .found(sha256)
+                    .hint("`rankfold verify` lists every difference"));
+            }
+            files.push(record.clone());
+        }
+        Ok(files)
+    }
+}
+
+/// Streams the decoded rows in the dense dtype, and measures what rounding to it changed.
+fn write_dense(
+    rows: &dyn Rows,
+    table: &TableRecord,
+    sink: &mut dyn PartSink,
+    observer: &dyn Observer,
+) -> Result<Measured> {
+    match rows.precision() {
+        Precision::Single => write_rows(rows, table, sink, observer, |range, out| rows.read_f32(range, out)),
+        Precision::Double => write_rows(rows, table, sink, observer, |range, out| rows.read_f64(range, out)),
+    }
+}
+
+fn write_rows<T: Store + Default + Into<f64>>(
+    rows: &dyn Rows,
+    table: &TableRecord,
+    sink: &mut dyn PartSink,
+    observer: &dyn Observer,
+    mut read: impl FnMut(std::ops::Range<usize>, &mut [T]) -> Result<()>,
+) -> Result<Measured> {
+    let (count, columns) = rows.shape();
+    let block = (BLOCK_VALUES / columns.max(1)).max(1);
+    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut bytes = Vec::new();
+    for start in (0..count).step_by(block) {
+        observer.check()?;
+        let range = start..count.min(start + block);
+        let mut values = vec![T::default(); range.len() * columns];
+        read(range, &mut values)?;
+        let exact: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+        bytes.clear();
+        T::store(&mut values, table.dtype, &mut bytes).map_err(|overflow| {
+            Error::new(ErrorKind::NonFinite, "a decoded value leaves the range of the table's dtype")
+                .tensor(&table.name)
+                .expected(format!("a finite {}", table.dtype))
+                .found(format!("{} in row {}", overflow.value, start + overflow.index / columns))
+        })?;
+        for (exact, &stored) in exact.iter().zip(&values) {
+            let (stored, difference) = (stored.into(), exact - stored.into());
+            total.squared_norm += stored * stored;
+            total.squared_error += difference * difference;
+            total.max_absolute_error = total.max_absolute_error.max(difference.abs());
+        }
+        sink.write(0, &bytes)?;
+        observer.advance(bytes.len() as u64);
+    }
+    Ok(total)
+}

@@ -1,0 +1,203 @@
+//! The manifest's data, and its one canonical text. `docs/manifest.schema.json` describes the same.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::limits;
+use crate::tensor::{Dtype, TensorMeta};
+
+/// Name of the manifest in an output.
+pub const MANIFEST_NAME: &str = "rankfold.json";
+/// Name of the list of digests for `sha256sum -c` in an output.
+pub const SUMS_NAME: &str = "SHA256SUMS";
+/// Version of the manifest's schema; a reader refuses a higher one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What was done, to which source, with which result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// The program that wrote it.
+    pub generator: Generator,
+    /// What made the output.
+    pub operation: Operation,
+    /// The files that went in.
+    pub source: Source,
+    /// The request as resolved: every option with the value that was in force.
+    pub request: Map<String, Value>,
+    /// The tables that were encoded (`compress`) or multiplied out (`restore`).
+    pub tables: Vec<TableRecord>,
+    /// Every file of the output but the manifest and `SHA256SUMS`, sorted by path.
+    pub files: Vec<FileRecord>,
+    /// Size of all weight files.
+    pub weights_bytes: WeightsBytes,
+}
+
+/// Name and version of the program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generator {
+    /// `rankfold`.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+}
+
+/// What made an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Tables were encoded.
+    Compress,
+    /// Encoded tables were decoded to dense ones.
+    Restore,
+}
+
+/// The checkpoint that went in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Digest of the source's own manifest, where it was itself an output of this program.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub manifest_sha256: Option<String>,
+    /// Every file that was read, sorted by path; weight files with the names of their tensors in data order.
+    pub files: Vec<FileRecord>,
+}
+
+/// A file and its digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Path relative to the directory, with `/`.
+    pub path: String,
+    /// Length.
+    pub bytes: u64,
+    /// SHA-256 of the content.
+    pub sha256: String,
+    /// The tensors of a weight file, in data order.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tensors: Option<Vec<TensorRecord>>,
+}
+
+/// A tensor of a weight file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorRecord {
+    /// Full name.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+    /// SHA-256 of the packed elements; absent for tensors of the source, whose files have digests.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+}
+
+impl TensorRecord {
+    /// Name, dtype and shape.
+    pub fn meta(&self) -> TensorMeta {
+        TensorMeta { name: self.name.clone(), dtype: self.dtype, shape: self.shape.clone() }
+    }
+}
+
+/// A table: what it was and what it became.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRecord {
+    /// Name of the dense tensor.
+    pub name: String,
+    /// `[V, d]`.
+    pub shape: [usize; 2],
+    /// Element type of the dense tensor.
+    pub dtype: Dtype,
+    /// Name of the codec.
+    pub method: String,
+    /// The paper or specification that the codec follows.
+    pub reference: String,
+    /// The codec's parameters, such as `{"rank": 37}`.
+    pub setting: Map<String, Value>,
+    /// Names of the stored tensors, in the codec's order.
+    pub parts: Vec<String>,
+    /// Other tensors of the source with the same bytes (a tied head), which are stored only here.
+    pub tied: Vec<String>,
+    /// Bytes of the dense tensor, with those tied copies of it that the source stored.
+    pub bytes_before: u64,
+    /// Bytes of all parts.
+    pub bytes_after: u64,
+    /// `V * d`.
+    pub parameters_before: u64,
+    /// Numbers stored, over all parts.
+    pub parameters_after: u64,
+    /// Floating-point operations to decode one row: 2 k d for a factor pair.
+    pub flops_per_token: u64,
+    /// Errors against the source, measured on the bytes written.
+    pub errors: Errors,
+}
+
+/// Errors of a table's decoded form against its source.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Errors {
+    /// `||W - decode||_F / ||W||_F`.
+    pub relative_frobenius: f64,
+    /// `max |W - decode|`.
+    pub max_absolute: f64,
+}
+
+/// Bytes of all weight files, headers included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsBytes {
+    /// In the source.
+    pub before: u64,
+    /// In the output.
+    pub after: u64,
+}
+
+impl Manifest {
+    /// The canonical text: sorted keys, two spaces of indent, a final newline. Equal manifests give equal bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NonFinite`] where a number cannot be written as JSON.
+    pub fn to_text(&self) -> Result<String> {
+        let unwritable = |error| Error::new(ErrorKind::NonFinite, "the manifest cannot be written").caused_by(error);
+        // Through `Value`, whose objects sort their keys.
+        let value = serde_json::to_value(self).map_err(unwritable)?;
+        let mut text = serde_json::to_string_pretty(&value).map_err(unwritable)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Reads the manifest of the output `directory`, and gives it with the bytes it was read from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where it cannot be read, [`ErrorKind::Malformed`] where it is not a manifest,
+    /// [`ErrorKind::Unsupported`] where its schema is newer than this program.
+    pub fn read(directory: &Path) -> Result<(Self, Vec<u8>)> {
+        let path = directory.join(MANIFEST_NAME);
+        let bytes = limits::read_capped(&path, limits::MANIFEST).map_err(|error| match error.kind() {
+            ErrorKind::Io => error.hint("a directory that `rankfold compress` made has this file"),
+            _ => error,
+        })?;
+        let malformed = |error: serde_json::Error| {
+            Error::new(ErrorKind::Malformed, "not a manifest of this program").at(&path).found(error.to_string())
+        };
+        let version = serde_json::from_slice::<Value>(&bytes).map_err(malformed)?;
+        let version = version.get("schema_version").and_then(Value::as_u64);
+        if version.is_some_and(|version| version > u64::from(SCHEMA_VERSION)) {
+            return Err(Error::new(ErrorKind::Unsupported, "the manifest's schema is newer than this program")
+                .at(&path)
+                .expected(format!("at most version {SCHEMA_VERSION}"))
+                .found(format!("version {}", version.unwrap_or_default()))
+                .hint("update rankfold"));
+        }
+        let manifest = serde_json::from_slice(&bytes).map_err(malformed)?;
+        Ok((manifest, bytes))
+    }
+}

@@ -1,0 +1,199 @@
+//! Checks an output against the checkpoint it was made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::verify::{file_change, inside};
+use super::{Change, Manifest, Operation, Subject, TableRecord, Verification};
+use crate::checkpoint::{Checkpoint, TensorId};
+use crate::codec::{self, Measured};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::tensor::{MappedRows, Rows};
+
+/// Relative difference between a stated and a recomputed error that is put down to another order of summation or
+/// another processor.
+const TOLERANCE: f64 = 1e-5;
+/// Errors below this fraction of the table's norm are rounding of the arithmetic that measures them.
+const FLOOR: f64 = 1e-7;
+
+/// Adds to `result` every way in which `output` does not follow from `source` as `manifest` says.
+///
+/// # Errors
+/// Where either cannot be read.
+pub fn verify_source(
+    manifest: &Manifest,
+    output: &Path,
+    source: &Path,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let source = Checkpoint::open(source)?;
+    let output = Checkpoint::open(output)?;
+    check_files(manifest, &source, result, observer)?;
+    check_untouched(manifest, &source, &output, result, observer)?;
+    for table in &manifest.tables {
+        observer.stage("measure", &table.name, table.shape[0] as u64);
+        check_table(manifest.operation, table, &source, &output, result, observer)
+            .map_err(|error| error.tensor(&table.name))?;
+    }
+    result.differences.sort();
+    Ok(())
+}
+
+fn check_files(
+    manifest: &Manifest,
+    source: &Checkpoint,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
+    observer.stage("verify", "source", manifest.source.files.iter().map(|file| file.bytes).sum());
+    for record in &manifest.source.files {
+        let path = inside(source.root(), record)?;
+        if let Some((change, detail)) = file_change(&path, record, observer)? {
+            result.note(Subject::SourceFile, &record.path, change, detail);
+        }
+    }
+    let known: BTreeSet<&str> = manifest.source.files.iter().map(|file| file.path.as_str()).collect();
+    for path in source.files() {
+        let name = path.to_string_lossy();
+        if !known.contains(name.as_ref()) && !super::is_record(path) {
+            result.note(Subject::SourceFile, &name, Change::Extra, "");
+        }
+    }
+    Ok(())
+}
+
+/// Every tensor but the tables, their parts and their tied copies is in both checkpoints, with the same bytes.
+fn check_untouched(
+    manifest: &Manifest,
+    source: &Checkpoint,
+    output: &Checkpoint,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let tables = &manifest.tables;
+    let touched: BTreeSet<&str> = tables
+        .iter()
+        .flat_map(|table| table.parts.iter().chain(&table.tied).chain([&table.name]))
+        .map(String::as_str)
+        .collect();
+    let names: BTreeSet<&str> =
+        source.tensors().chain(output.tensors()).map(|(_, meta)| meta.name.as_str()).collect();
+    for name in names.difference(&touched) {
+        observer.check()?;
+        match (source.find(name), output.find(name)) {
+            (Some(before), Some(after)) => {
+                if source.meta(before) != output.meta(after) {
+                    let (before, after) = (source.meta(before), output.meta(after));
+                    let detail = format!(
+                        "untouched, but {} {:?} in the source and {} {:?} here",
+                        before.dtype, before.shape, after.dtype, after.shape
+                    );
+                    result.note(Subject::Tensor, name, Change::Changed, detail);
+                } else if source.bytes(before)? != output.bytes(after)? {
+                    result.note(Subject::Tensor, name, Change::Changed, "untouched, but other bytes in the source");
+                }
+            }
+            (Some(_), None) => result.note(Subject::Tensor, name, Change::Missing, "the source has it"),
+            (None, _) => result.note(Subject::Tensor, name, Change::Extra, "the source lacks it"),
+        }
+    }
+    Ok(())
+}
+
+fn check_table(
+    operation: Operation,
+    table: &TableRecord,
+    source: &Checkpoint,
+    output: &Checkpoint,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
+    // A restored table is dense, and its source is the encoded one.
+    let (dense_side, encoded_side) = match operation {
+        Operation::Compress => (source, output),
+        Operation::Restore => (output, source),
+    };
+    let Some(dense) = dense_side.find(&table.name) else {
+        result.note(Subject::Table, &table.name, Change::Missing, "the dense checkpoint lacks it");
+        return Ok(());
+    };
+    for tied in &table.tied {
+        let same = match dense_side.find(tied) {
+            Some(id) => dense_side.bytes(id)? == dense_side.bytes(dense)?,
+            None => false,
+        };
+        if !same {
+            let detail = format!("`{tied}` is recorded as tied but is not the same tensor");
+            result.note(Subject::Table, &table.name, Change::Changed, detail);
+        }
+    }
+    let parts: BTreeMap<_, _> = table.parts.iter().map(|part| (part.as_str(), encoded_side.find(part))).collect();
+    if let Some((part, _)) = parts.iter().find(|(_, id)| id.is_none()) {
+        result.note(Subject::Table, &table.name, Change::Changed, format!("no tensor `{part}` to decode"));
+        return Ok(());
+    }
+    if dense_side.meta(dense).matrix() != Some((table.shape[0], table.shape[1])) {
+        let detail = format!("shape: expected {:?}, found {:?}", dense_side.meta(dense).shape, table.shape);
+        result.note(Subject::Table, &table.name, Change::Changed, detail);
+        return Ok(());
+    }
+    let measured = measure(table, dense_side, dense, encoded_side, observer)?;
+    let norm = measured.squared_norm.sqrt();
+    let stated = [
+        ("relative_frobenius", table.errors.relative_frobenius, measured.relative_frobenius_error(), 1.0),
+        ("max_absolute", table.errors.max_absolute, measured.max_absolute_error, norm),
+    ];
+    for (name, stated, found, scale) in stated {
+        if (stated - found).abs() > TOLERANCE * stated.abs().max(found.abs()) + FLOOR * scale || !found.is_finite() {
+            let detail = format!("errors.{name}: {stated} is stated, {found} is measured");
+            result.note(Subject::Table, &table.name, Change::Changed, detail);
+        }
+    }
+    Ok(())
+}
+
+fn measure(
+    table: &TableRecord,
+    dense_side: &Checkpoint,
+    dense: TensorId,
+    encoded_side: &Checkpoint,
+    observer: &dyn Observer,
+) -> Result<Measured> {
+    let bytes = dense_side.bytes(dense)?;
+    let rows = MappedRows::new(&bytes, dense_side.meta(dense).dtype, table.shape[0], table.shape[1])?;
+    let decoded = decode(table, encoded_side)?;
+    codec::measure(&rows, decoded.as_ref(), observer)
+}
+
+/// The rows of an encoded table whose parts are in `checkpoint`.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] where the method is unknown, [`ErrorKind::Malformed`] where parts are missing or do not
+/// fit.
+pub fn decode<'c>(table: &TableRecord, checkpoint: &'c Checkpoint) -> Result<Box<dyn Rows + 'c>> {
+    let codec = codec::find(&table.method)?;
+    let parts = table
+        .parts
+        .iter()
+        .map(|part| {
+            checkpoint.find(part).map(|id| checkpoint.part(id)).transpose()?.ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "part is missing")
+                    .at(checkpoint.root())
+                    .tensor(part)
+                    .expected(format!("a part of table `{}`", table.name))
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let rows = codec.decode(&table.setting, &parts).map_err(|error| error.at(checkpoint.root()).tensor(&table.name))?;
+    let (found_rows, found_columns) = rows.shape();
+    if [found_rows, found_columns] != table.shape {
+        return Err(Error::new(ErrorKind::Malformed, "the parts do not give the table's shape")
+            .at(checkpoint.root())
+            .tensor(&table.name)
+            .expected(format!("{:?}", table.shape))
+            .found(format!("[{found_rows}, {found_columns}]")));
+    }
+    Ok(rows)
+}

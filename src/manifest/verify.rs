@@ -1,0 +1,290 @@
+//! Checks an output against its manifest, and against the source it was made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SUMS_NAME, digest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format;
+use crate::observe::Observer;
+use crate::output::sha256sums;
+
+/// What a difference is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// A file of the output.
+    File,
+    /// A tensor in a weight file of the output.
+    Tensor,
+    /// A table's record in the manifest.
+    Table,
+    /// A file of the source.
+    SourceFile,
+}
+
+/// How something differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It is there with another content.
+    Changed,
+    /// The manifest has it, the directory has not.
+    Missing,
+    /// The directory has it, the manifest has not.
+    Extra,
+}
+
+/// One difference between what a manifest says and what is there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    /// What kind of thing.
+    pub subject: Subject,
+    /// Which one: a relative path or a tensor's name.
+    pub name: String,
+    /// How.
+    pub change: Change,
+    /// The two sides, in words; empty where `change` says it all.
+    pub detail: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = match self.subject {
+            Subject::File => "file",
+            Subject::Tensor => "tensor",
+            Subject::Table => "table",
+            Subject::SourceFile => "source file",
+        };
+        let change = match self.change {
+            Change::Changed => "changed",
+            Change::Missing => "missing",
+            Change::Extra => "extra",
+        };
+        write!(out, "{change}: {subject} `{}`", self.name.escape_debug())?;
+        if self.detail.is_empty() { Ok(()) } else { write!(out, ": {}", self.detail) }
+    }
+}
+
+/// The result of a verification.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verification {
+    /// SHA-256 of the manifest as it stands in the directory.
+    pub manifest_sha256: String,
+    /// Number of files whose digests were compared.
+    pub files: usize,
+    /// Number of tensors whose digests were compared.
+    pub tensors: usize,
+    /// Every difference, sorted.
+    pub differences: Vec<Difference>,
+}
+
+impl Verification {
+    pub(super) fn note(&mut self, subject: Subject, name: &str, change: Change, detail: impl Into<String>) {
+        self.differences.push(Difference { subject, name: name.to_owned(), change, detail: detail.into() });
+    }
+}
+
+/// Re-hashes every file and every tensor of the output `directory` and lists every difference from its manifest.
+///
+/// # Errors
+/// Where there is no readable manifest, or the operating system refuses; differences are no errors.
+pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Manifest, Verification)> {
+    let (manifest, bytes) = Manifest::read(directory)?;
+    let mut result =
+        Verification { manifest_sha256: digest(&bytes), files: 0, tensors: 0, differences: Vec::new() };
+    if manifest.to_text()?.as_bytes() != bytes {
+        result.note(Subject::File, MANIFEST_NAME, Change::Changed, "not in canonical form");
+    }
+    check_sums(directory, &manifest, &mut result)?;
+    observer.stage("verify", "output", manifest.files.iter().map(|file| file.bytes).sum());
+    for record in &manifest.files {
+        check_file(directory, record, &mut result, observer)?;
+    }
+    check_extra(directory, &manifest, &mut result)?;
+    check_tables(&manifest, &mut result);
+    let weights: u64 =
+        manifest.files.iter().filter(|file| crate::checkpoint::is_weights(Path::new(&file.path))).map(|f| f.bytes).sum();
+    if weights != manifest.weights_bytes.after {
+        let detail = format!("weights_bytes.after: expected {weights}, found {}", manifest.weights_bytes.after);
+        result.note(Subject::File, MANIFEST_NAME, Change::Changed, detail);
+    }
+    result.differences.sort();
+    Ok((manifest, result))
+}
+
+/// The text that `SHA256SUMS` must have for `manifest`, whose own bytes have the digest `manifest_sha256`.
+pub(crate) fn sums_of(manifest: &Manifest, manifest_sha256: &str) -> String {
+    let files = manifest.files.iter().map(|file| (file.path.as_str(), file.sha256.as_str()));
+    sha256sums(files.chain([(MANIFEST_NAME, manifest_sha256)]))
+}
+
+fn check_sums(directory: &Path, manifest: &Manifest, result: &mut Verification) -> Result<()> {
+    let expected = sums_of(manifest, &result.manifest_sha256);
+    match fs::read(directory.join(SUMS_NAME)) {
+        Ok(found) if found == expected.as_bytes() => {}
+        Ok(found) => {
+            let found = String::from_utf8_lossy(&found);
+            let expected: BTreeSet<&str> = expected.lines().collect();
+            let found: BTreeSet<&str> = found.lines().collect();
+            for line in expected.symmetric_difference(&found) {
+                let side = if expected.contains(line) { "lacks" } else { "has" };
+                result.note(Subject::File, SUMS_NAME, Change::Changed, format!("{side} the line `{line}`"));
+            }
+            if expected == found {
+                result.note(Subject::File, SUMS_NAME, Change::Changed, "lines in another order or repeated");
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            result.note(Subject::File, SUMS_NAME, Change::Missing, "");
+        }
+        Err(error) => return Err(Error::io("cannot read", directory.join(SUMS_NAME), error)),
+    }
+    Ok(())
+}
+
+/// The path of a record under `directory`.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] where it would leave the directory.
+pub(super) fn inside(directory: &Path, record: &FileRecord) -> Result<PathBuf> {
+    let path = Path::new(&record.path);
+    let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
+    if record.path.is_empty() || !plain {
+        return Err(Error::new(ErrorKind::Malformed, "a path of the manifest leaves the directory")
+            .at(directory.join(MANIFEST_NAME))
+            .expected("a plain relative path")
+            .found(format!("`{}`", record.path.escape_debug())));
+    }
+    Ok(directory.join(path))
+}
+
+fn check_file(
+    directory: &Path,
+    record: &FileRecord,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let path = inside(directory, record)?;
+    let change = file_change(&path, record, observer)?;
+    result.files += 1;
+    if let Some((change, detail)) = &change {
+        result.note(Subject::File, &record.path, *change, detail);
+    }
+    let Some(expected) = &record.tensors else { return Ok(()) };
+    if matches!(change, Some((Change::Missing, _))) {
+        for tensor in expected {
+            result.note(Subject::Tensor, &tensor.name, Change::Missing, "");
+        }
+        return Ok(());
+    }
+    let reader = match format::open(&path) {
+        Ok(reader) => reader,
+        // A header that a changed file no longer has is a difference; in a file with the right digest it is not.
+        Err(error) if change.is_some() && error.kind() != ErrorKind::Io => {
+            result.note(Subject::File, &record.path, Change::Changed, format!("cannot be read: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let found: BTreeMap<&str, usize> =
+        reader.tensors().iter().enumerate().map(|(index, meta)| (meta.name.as_str(), index)).collect();
+    for tensor in expected {
+        observer.check()?;
+        let Some(&index) = found.get(tensor.name.as_str()) else {
+            result.note(Subject::Tensor, &tensor.name, Change::Missing, "");
+            continue;
+        };
+        result.tensors += 1;
+        let meta = &reader.tensors()[index];
+        if *meta != tensor.meta() {
+            let detail = format!(
+                "expected {} {:?}, found {} {:?}",
+                tensor.dtype, tensor.shape, meta.dtype, meta.shape
+            );
+            result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
+        } else if let Some(expected) = &tensor.sha256 {
+            let found = digest(&reader.bytes(index)?);
+            if found != *expected {
+                let detail = format!("expected sha256 {expected}, found {found}");
+                result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
+            }
+        } else {
+            result.note(Subject::Tensor, &tensor.name, Change::Changed, "the manifest has no digest of it");
+        }
+    }
+    let expected: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
+    for name in found.keys().filter(|name| !expected.contains(*name)) {
+        result.note(Subject::Tensor, name, Change::Extra, "");
+    }
+    Ok(())
+}
+
+/// How the file differs from its record, if it does.
+pub(super) fn file_change(
+    path: &Path,
+    record: &FileRecord,
+    observer: &dyn Observer,
+) -> Result<Option<(Change, String)>> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Some((Change::Missing, String::new())));
+        }
+        Err(error) => return Err(Error::io("cannot look at", path, error)),
+    };
+    if metadata.is_dir() {
+        return Ok(Some((Change::Changed, "expected a file, found a directory".into())));
+    }
+    let (bytes, sha256) = crate::output::digest_file(path, observer)?;
+    if bytes != record.bytes {
+        return Ok(Some((Change::Changed, format!("expected {} bytes, found {bytes}", record.bytes))));
+    }
+    if sha256 != record.sha256 {
+        return Ok(Some((Change::Changed, format!("expected sha256 {}, found {sha256}", record.sha256))));
+    }
+    Ok(None)
+}
+
+fn check_extra(directory: &Path, manifest: &Manifest, result: &mut Verification) -> Result<()> {
+    let known: BTreeSet<&str> =
+        manifest.files.iter().map(|file| file.path.as_str()).chain([MANIFEST_NAME, SUMS_NAME]).collect();
+    for path in crate::checkpoint::files_below(directory)? {
+        let name = path.to_string_lossy();
+        if !known.contains(name.as_ref()) {
+            result.note(Subject::File, &name, Change::Extra, "");
+        }
+    }
+    Ok(())
+}
+
+/// The records of the tables must fit the tensors that are listed.
+fn check_tables(manifest: &Manifest, result: &mut Verification) {
+    let stored: BTreeMap<&str, _> = manifest
+        .files
+        .iter()
+        .flat_map(|file| file.tensors.iter().flatten())
+        .map(|tensor| (tensor.name.as_str(), tensor.meta()))
+        .collect();
+    for table in &manifest.tables {
+        let mut bytes = 0u64;
+        let tensors: &[String] = match manifest.operation {
+            Operation::Compress => &table.parts,
+            Operation::Restore => std::slice::from_ref(&table.name),
+        };
+        for part in tensors {
+            match stored.get(part.as_str()) {
+                Some(meta) => bytes = bytes.saturating_add(meta.bytes().unwrap_or(u64::MAX)),
+                None => result.note(Subject::Table, &table.name, Change::Changed, format!("no tensor `{part}`")),
+            }
+        }
+        if bytes != table.bytes_after {
+            let detail = format!("bytes_after: expected {bytes}, found {}", table.bytes_after);
+            result.note(Subject::Table, &table.name, Change::Changed, detail);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Digests of files, alone and while copying.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::manifest::hex;
+use crate::observe::Observer;
+
+/// Bytes that are read, digested and written at a time: they stay in the second-level cache in between.
+const PIECE: usize = 1 << 18;
+
+/// Length and SHA-256 of a file.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`] where it cannot be read, [`crate::ErrorKind::Interrupted`].
+pub fn digest_file(path: &Path, observer: &dyn Observer) -> Result<(u64, String)> {
+    stream(path, observer, |_| Ok(()))
+}
+
+/// Copies `from` to the new file `to` (its parent directories are made), flushes it, and gives length and SHA-256 of
+/// what was copied.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`] where one cannot be read or the other not written, [`crate::ErrorKind::Interrupted`].
+pub fn copy_with_digest(from: &Path, to: &Path, observer: &dyn Observer) -> Result<(u64, String)> {
+    let mut file = create(to)?;
+    let result =
+        stream(from, observer, |bytes| file.write_all(bytes).map_err(|error| Error::io("cannot write", to, error)))?;
+    file.sync_all().map_err(|error| Error::io("cannot flush", to, error))?;
+    Ok(result)
+}
+
+/// Writes `bytes` to the new file `path` (its parent directories are made) and flushes it.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = create(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| Error::io("cannot write", path, error))
+}
+
+fn create(path: &Path) -> Result<File> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|error| Error::io("cannot create the directory", parent, error))?;
+    }
+    File::create_new(path).map_err(|error| Error::io("cannot create", path, error))
+}
+
+fn stream(path: &Path, observer: &dyn Observer, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<(u64, String)> {
+    let mut file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
+    let mut piece = vec![0; PIECE];
+    let mut hasher = Sha256::new();
+    let mut length = 0u64;
+    loop {
+        observer.check()?;
+        let read = file.read(&mut piece).map_err(|error| Error::io("cannot read", path, error))?;
+        if read == 0 {
+            return Ok((length, hex(&hasher.finalize())));
+        }
+        let bytes = &piece[..read];
+        hasher.update(bytes);
+        each(bytes)?;
+        length += read as u64;
+        observer.advance(read as u64);
+    }
+}

@@ -1,0 +1,9 @@
+//! Output directories that are complete or absent, and the digests of what is in them.
+
+mod copy;
+mod staged;
+mod sums;
+
+pub use copy::{copy_with_digest, digest_file, write_file};
+pub use staged::{Replace, StagedDirectory};
+pub use sums::sha256sums;

@@ -1,0 +1,216 @@
+//! A directory that is written beside its final name and appears there at once.
+//!
+//! While it is written it is called `.NAME.rankfold-PID`, and its writer holds an advisory lock on it. A writer
+//! that was killed leaves the directory but not the lock, so the next run at the same destination can tell an
+//! abandoned directory from one in use, and removes it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What to do with a directory that has the final name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Refuse to start.
+    Never,
+    /// Exchange it for the new one once that is complete, if it is empty or an output of this program: a directory
+    /// of anything else is never removed.
+    OurOwn,
+}
+
+/// Longest part of the final name that goes into the temporary one: names are limited to 255 bytes.
+const NAME_PART: usize = 200;
+const MARK: &str = ".rankfold-";
+/// The file by which an output of this program is known.
+const MANIFEST: &str = "rankfold.json";
+
+/// A directory under construction. Dropped without [`StagedDirectory::publish`], it is removed.
+#[derive(Debug)]
+pub struct StagedDirectory {
+    destination: PathBuf,
+    staging: PathBuf,
+    /// Held open for its lock.
+    _lock: File,
+    replace: Replace,
+    published: bool,
+}
+
+impl StagedDirectory {
+    /// Starts a directory that is to become `destination`, whose parent must exist.
+    ///
+    /// Directories that killed runs left beside `destination` are removed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] where `destination` exists and may not be replaced, or has no name;
+    /// [`ErrorKind::Io`] where the directory cannot be made.
+    pub fn create(destination: &Path, replace: Replace) -> Result<Self> {
+        let (parent, name) = split(destination)?;
+        check_destination(destination, replace)?;
+        remove_abandoned(&parent, &name)?;
+        let staging = parent.join(staging_name(&name, std::process::id()));
+        fs::create_dir(&staging).map_err(|error| {
+            let error = Error::io("cannot create the directory for the output", &staging, error);
+            if parent.is_dir() { error } else { error.hint(format!("create `{}` first", parent.display())) }
+        })?;
+        let lock = File::open(&staging).map_err(|error| Error::io("cannot open", &staging, error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| Error::io("cannot lock", &staging, error.into()))?;
+        Ok(StagedDirectory { destination: destination.to_path_buf(), staging, _lock: lock, replace, published: false })
+    }
+
+    /// Where to write: the directory under its temporary name.
+    pub fn path(&self) -> &Path {
+        &self.staging
+    }
+
+    /// Gives the directory its final name, atomically. Files in it must have been flushed before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] where the final name was taken in the meantime; [`ErrorKind::Io`] where the file
+    /// system refuses. The destination is as it was before then.
+    pub fn publish(mut self) -> Result<()> {
+        sync_tree(&self.staging)?;
+        check_destination(&self.destination, self.replace)?;
+        let renamed = match self.rename(RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST | Errno::NOTEMPTY) if self.replace == Replace::OurOwn => {
+                self.rename(RenameFlags::EXCHANGE).map(|()| true)
+            }
+            other => other.map(|()| false),
+        };
+        let exchanged = renamed.map_err(|error| match error {
+            Errno::EXIST | Errno::NOTEMPTY => exists(&self.destination),
+            error => Error::io("cannot move the finished output here", &self.destination, error.into()),
+        })?;
+        self.published = true;
+        if let Ok((parent, _)) = split(&self.destination) {
+            sync_directory(&parent)?;
+        }
+        if exchanged {
+            // The staging name now holds what was there before.
+            fs::remove_dir_all(&self.staging)
+                .map_err(|error| Error::io("cannot remove the replaced output", &self.staging, error))?;
+        }
+        Ok(())
+    }
+
+    fn rename(&self, flags: RenameFlags) -> Result<(), Errno> {
+        let here = rustix::fs::CWD;
+        match renameat_with(here, &self.staging, here, &self.destination, flags) {
+            // File systems without these flags: a plain rename replaces nothing but an empty directory, and two
+            // renames are the nearest to an exchange.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if flags == RenameFlags::NOREPLACE => {
+                rustix::fs::rename(&self.staging, &self.destination)
+            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let mut aside = self.staging.clone().into_os_string();
+                aside.push("-old");
+                rustix::fs::rename(&self.destination, &*aside)?;
+                rustix::fs::rename(&self.staging, &self.destination)?;
+                rustix::fs::rename(&*aside, &self.staging)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Drop for StagedDirectory {
+    fn drop(&mut self) {
+        if !self.published {
+            // Nothing more can be done in a destructor; the next run removes what this leaves.
+            let _ = fs::remove_dir_all(&self.staging);
+        }
+    }
+}
+
+/// Parent directory and final name of a destination.
+fn split(destination: &Path) -> Result<(PathBuf, OsString)> {
+    let name = destination.file_name().ok_or_else(|| {
+        Error::new(ErrorKind::Output, "the output needs a name of its own")
+            .at(destination)
+            .hint("give a directory that does not exist yet")
+    })?;
+    let parent = match destination.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Ok((parent, name.to_os_string()))
+}
+
+fn check_destination(destination: &Path, replace: Replace) -> Result<()> {
+    match fs::symlink_metadata(destination) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("cannot look at the output", destination, error)),
+        Ok(_) if replace == Replace::Never => Err(exists(destination)),
+        Ok(metadata) if metadata.is_dir() => {
+            let ours = destination.join(MANIFEST).is_file();
+            let empty = fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
+            if ours || empty { Ok(()) } else { Err(not_ours(destination)) }
+        }
+        Ok(_) => Err(not_ours(destination)),
+    }
+}
+
+fn exists(destination: &Path) -> Error {
+    Error::new(ErrorKind::Output, "the output exists already")
+        .at(destination)
+        .hint("choose another name, or add `--force` to replace it once the new one is complete")
+}
+
+fn not_ours(destination: &Path) -> Error {
+    Error::new(ErrorKind::Output, "`--force` replaces only what this program made")
+        .at(destination)
+        .expected(format!("an empty directory or one with `{MANIFEST}`"))
+        .found("something else")
+        .hint("remove it yourself, or choose another name")
+}
+
+/// What every staging name for `name` begins with.
+fn staging_prefix(name: &OsStr) -> Vec<u8> {
+    let bytes = name.as_bytes();
+    [b".", &bytes[..bytes.len().min(NAME_PART)], MARK.as_bytes()].concat()
+}
+
+fn staging_name(name: &OsStr, process: u32) -> OsString {
+    let mut bytes = staging_prefix(name);
+    bytes.extend_from_slice(process.to_string().as_bytes());
+    OsString::from_vec(bytes)
+}
+
+fn remove_abandoned(parent: &Path, name: &OsStr) -> Result<()> {
+    let prefix = staging_prefix(name);
+    // A parent that cannot be listed is reported when the directory is made in it.
+    let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
+    for entry in entries.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(&prefix)) {
+        let path = entry.path();
+        let Ok(directory) = File::open(&path) else { continue };
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            fs::remove_dir_all(&path)
+                .map_err(|error| Error::io("cannot remove what an interrupted run left", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Flushes the directories of a tree; its files were flushed when they were written.
+fn sync_tree(directory: &Path) -> Result<()> {
+    let entries = fs::read_dir(directory).map_err(|error| Error::io("cannot list", directory, error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io("cannot list", directory, error))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sync_tree(&entry.path())?;
+        }
+    }
+    sync_directory(directory)
+}
+
+fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| Error::io("cannot flush the directory", directory, error))
+}
