@@ -7,9 +7,11 @@
 //! The method is that of Acharya, Goel, Metallinou and Dhillon, "Online Embedding Compression for Text
 //! Classification using Low Rank Matrix Factorization", AAAI 2019, arXiv 1811.00641.
 
+pub mod checkpoint;
 pub mod codec;
 mod error;
 pub mod format;
+mod json;
 pub mod linalg;
 pub mod observe;
 pub mod output;

@@ -1,19 +1,63 @@
 //! Caps on what a file may ask for before anything is allocated.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of a file that are looked at to tell its format.
 pub const PROBE: usize = 64;
 
+/// Bytes of a safetensors header, the cap of that format's reference implementation.
+pub const MAX_HEADER: u64 = 100_000_000;
+
+/// Dimensions of a tensor. PyTorch stops at 64, NumPy at 64, and every value is held.
+pub const MAX_DIMENSIONS: usize = 64;
+
+/// Bytes of `config.json`, of `modules.json` and of an index.
+pub const MAX_JSON: u64 = 64 << 20;
+
+/// Files that one index may name. Each is a mapping, of which a process gets 65,530 by default on Linux.
+pub const MAX_SHARDS: usize = 10_000;
+
+/// Files below the directory of a checkpoint.
+pub const MAX_FILES: usize = 100_000;
+
+/// Levels of folders below the directory of a checkpoint.
+pub const MAX_DEPTH: usize = 32;
+
+/// Metadata of a regular file, symbolic links followed. Anything else is refused, since opening a pipe would wait
+/// for its writer for ever.
+pub(crate) fn regular(path: &Path) -> Result<Metadata> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io("cannot open", path, error))?;
+    if metadata.is_file() {
+        return Ok(metadata);
+    }
+    Err(Error::new(ErrorKind::Unsupported, "not a regular file").at(path))
+}
+
 /// Reads the first [`PROBE`] bytes (fewer of a shorter file) and the size of a file.
 pub(crate) fn probe(path: &Path) -> Result<(Vec<u8>, u64)> {
+    let size = regular(path)?.len();
     let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
-    let size = file.metadata().map_err(|error| Error::io("cannot read", path, error))?.len();
     let mut head = Vec::with_capacity(PROBE);
     file.take(PROBE as u64).read_to_end(&mut head).map_err(|error| Error::io("cannot read", path, error))?;
     Ok((head, size))
+}
+
+/// Reads a file of at most `cap` bytes.
+pub(crate) fn read(path: &Path, cap: u64) -> Result<Vec<u8>> {
+    regular(path)?;
+    let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file that is too long, also one that grows while it is read.
+    file.take(cap + 1).read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
+    if bytes.len() as u64 > cap {
+        return Err(Error::new(ErrorKind::Unsupported, "file is too long")
+            .at(path)
+            .expected(format!("at most {cap} bytes"))
+            .found("more"));
+    }
+    Ok(bytes)
 }

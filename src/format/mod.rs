@@ -55,14 +55,16 @@ pub trait Reader: Send + Sync {
     fn file_bytes(&self) -> &[u8];
 }
 
-/// Opens `path` with the format that recognizes its content.
+/// Opens `path` with the format that recognizes its content. Where none does, the format that the file's name suggests
+/// is asked, since it can say what is wrong with the content.
 ///
 /// # Errors
 /// [`ErrorKind::Io`] where the file cannot be read, [`ErrorKind::Unsupported`] where no format recognizes it,
 /// [`ErrorKind::Malformed`] where its header lies.
 pub fn open(path: &Path) -> Result<Box<dyn Reader>> {
     let (head, size) = limits::probe(path)?;
-    match FORMATS.iter().find(|format| format.recognizes(&head, size)) {
+    let by_content = FORMATS.iter().find(|format| format.recognizes(&head, size));
+    match by_content.or_else(|| FORMATS.iter().find(|format| has_extension(path, format.extensions()))) {
         Some(format) => format.open(path),
         None => {
             let known: Vec<_> = FORMATS.iter().map(|format| format.name()).collect();
@@ -71,4 +73,9 @@ pub fn open(path: &Path) -> Result<Box<dyn Reader>> {
                 .expected(known.join(" or ")))
         }
     }
+}
+
+/// Whether the name of `path` ends in a dot and one of `extensions`, in upper or lower case.
+pub(crate) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|own| extensions.iter().any(|extension| own.eq_ignore_ascii_case(extension)))
 }
