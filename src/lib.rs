@@ -11,7 +11,9 @@ pub mod codec;
 mod error;
 pub mod format;
 pub mod linalg;
+pub mod locate;
 pub mod observe;
+pub mod plan;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
