@@ -9,12 +9,17 @@
 
 pub mod checkpoint;
 pub mod codec;
+pub mod convert;
 mod error;
 pub mod format;
 mod json;
 pub mod linalg;
+pub mod locate;
+pub mod manifest;
 pub mod observe;
 pub mod output;
+pub mod plan;
+pub mod report;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};

@@ -5,6 +5,7 @@ mod compress;
 mod inspect;
 mod output;
 mod restore;
+mod settings;
 mod signals;
 mod verify;
 

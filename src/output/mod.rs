@@ -5,5 +5,5 @@ mod staged;
 mod sums;
 
 pub use copy::{copy_with_digest, digest_file, write_file};
-pub use staged::{Replace, StagedDirectory};
+pub use staged::{Replace, StagedDirectory, check_destination};
 pub use sums::sha256sums;

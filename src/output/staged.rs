@@ -142,7 +142,11 @@ fn split(destination: &Path) -> Result<(PathBuf, OsString)> {
     Ok((parent, name.to_os_string()))
 }
 
-fn check_destination(destination: &Path, replace: Replace) -> Result<()> {
+/// Whether a directory called `destination` could be made or replaced.
+///
+/// # Errors
+/// [`ErrorKind::Output`] where it exists and may not be replaced.
+pub fn check_destination(destination: &Path, replace: Replace) -> Result<()> {
     match fs::symlink_metadata(destination) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("cannot look at the output", destination, error)),

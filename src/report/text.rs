@@ -1,0 +1,68 @@
+//! Reports as text for a terminal.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::manifest::{Manifest, Operation, Verification};
+
+use super::columns;
+
+/// What `compress` or `restore` made.
+pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
+    let mut text = String::new();
+    let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
+    let rows = manifest.tables.iter().map(|table| {
+        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        [
+            table.name.escape_debug().to_string(),
+            format!("[{}, {}]", table.shape[0], table.shape[1]),
+            table.method.clone(),
+            setting.join(", "),
+            change(table.bytes_before, table.bytes_after),
+            format!("{:.6}", table.errors.relative_frobenius),
+        ]
+    });
+    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+    text.push_str(&columns(&rows, [false, false, false, false, true, true]));
+    for table in manifest.tables.iter().filter(|table| !table.tied.is_empty()) {
+        let tied: Vec<_> = table.tied.iter().map(|name| name.escape_debug().to_string()).collect();
+        let verb = match manifest.operation {
+            Operation::Compress => "stored once",
+            Operation::Restore => "written again",
+        };
+        let _ = writeln!(text, "{verb}: {} has the bytes of {}", tied.join(", "), table.name.escape_debug());
+    }
+    let weights = manifest.weights_bytes;
+    let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
+    let _ = writeln!(text, "weights: {} bytes ({share:.1} %)", change(weights.before, weights.after));
+    let _ = writeln!(text, "manifest: sha256 {manifest_sha256}");
+    let _ = writeln!(text, "output: {}", output.display().to_string().escape_debug());
+    text
+}
+
+/// The result of `verify`.
+pub fn verification(output: &Path, verification: &Verification) -> String {
+    let mut text = String::new();
+    for difference in &verification.differences {
+        let _ = writeln!(text, "{difference}");
+    }
+    let _ = writeln!(text, "manifest: sha256 {}", verification.manifest_sha256);
+    let place = output.display().to_string();
+    let _ = writeln!(
+        text,
+        "{}: {} files and {} tensors checked, {}",
+        place.escape_debug(),
+        verification.files,
+        verification.tensors,
+        match verification.differences.len() {
+            0 => "no difference".to_owned(),
+            1 => "1 difference".to_owned(),
+            count => format!("{count} differences"),
+        }
+    );
+    text
+}
+
+fn change(before: u64, after: u64) -> String {
+    format!("{before} -> {after}")
+}
