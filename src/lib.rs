@@ -13,6 +13,7 @@ pub mod convert;
 mod error;
 pub mod format;
 mod json;
+pub mod inspect;
 pub mod linalg;
 pub mod locate;
 pub mod manifest;

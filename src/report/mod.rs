@@ -1,6 +1,8 @@
 //! What was found or done, for people to read.
 
 mod columns;
+mod inspection;
 pub mod text;
 
 pub use columns::columns;
+pub use inspection::inspection;
