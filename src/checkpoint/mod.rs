@@ -1,1 +1,210 @@
 //! A checkpoint: the shards that hold the tensors, the configuration beside them, and every other file.
+//!
+//! What is opened depends on the path:
+//! - a tensor file: that file alone;
+//! - an index (`*.index.json`): the shards that it names, and itself;
+//! - a directory: its weights (see [`Checkpoint::open`] for which), and every other file below it as a companion.
+//!
+//! Nothing depends on the order in which the file system lists names.
+
+mod config;
+mod index;
+mod paths;
+mod select;
+mod tree;
+
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{self, Reader};
+use crate::tensor::TensorMeta;
+
+pub use config::Config;
+pub use index::ShardIndex;
+pub use select::is_weights;
+
+use select::Weights;
+
+/// An open checkpoint: files are mapped, headers checked, no tensor's bytes looked at.
+pub struct Checkpoint {
+    root: PathBuf,
+    shards: Vec<Shard>,
+    names: HashMap<String, TensorId>,
+    config: Option<Config>,
+    index: Option<ShardIndex>,
+    companions: Vec<PathBuf>,
+    warnings: Vec<String>,
+}
+
+/// One file of tensors of a checkpoint.
+pub struct Shard {
+    path: PathBuf,
+    reader: Box<dyn Reader>,
+}
+
+/// Where a tensor is in the checkpoint that gave the id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorId {
+    /// Index into [`Checkpoint::shards`].
+    pub shard: usize,
+    /// Index into [`Reader::tensors`] of that shard.
+    pub index: usize,
+}
+
+impl Shard {
+    /// Path relative to [`Checkpoint::root`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn reader(&self) -> &dyn Reader {
+        self.reader.as_ref()
+    }
+}
+
+impl Checkpoint {
+    /// Opens a tensor file, an index or a directory.
+    ///
+    /// The weights of a directory are `model.safetensors`; else `model.safetensors.index.json`; else the only
+    /// `*.safetensors.index.json`; else the only `*.safetensors` (likewise for every other format). Where a
+    /// sentence-transformers directory has none, they are those of the first folder of `modules.json` that has some,
+    /// and `config.json` is the one of that folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where something cannot be read; [`ErrorKind::Malformed`] where a header, an index or a
+    /// configuration contradicts itself or the files, or where two shards have a tensor of one name;
+    /// [`ErrorKind::Selection`] where a directory has no weights or several; [`ErrorKind::Unsupported`] where a file
+    /// is of no known format or is a pipe, a socket or a device, and where a cap of [`crate::format::limits`] is
+    /// exceeded.
+    pub fn open(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(|error| Error::io("cannot open", path, error))?;
+        let (root, weights, files) = if metadata.is_dir() {
+            let files = tree::files(path)?;
+            (path.to_owned(), select::in_directory(path, &files)?, files)
+        } else {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let weights = Weights::of_file(PathBuf::from(path.file_name().unwrap_or(path.as_os_str())));
+            (parent.to_owned(), weights, Vec::new())
+        };
+        let (index, shard_paths) = match &weights {
+            Weights::File(file) => (None, vec![file.clone()]),
+            Weights::Index(file) => {
+                let index = ShardIndex::read(&root, file)?;
+                let shards = index.shards(&root)?;
+                (Some(index), shards)
+            }
+        };
+        let mut shards = Vec::with_capacity(shard_paths.len());
+        for path in shard_paths {
+            shards.push(Shard { reader: format::open(&root.join(&path))?, path });
+        }
+        let names = names(&root, &shards)?;
+        let warnings = match &index {
+            Some(index) => index.check(&root, &shards, &names)?,
+            None => Vec::new(),
+        };
+        let config_path = weights.path().with_file_name(config::NAME);
+        let config = match files.binary_search(&config_path) {
+            Ok(_) => Some(Config::read(&root, &config_path)?),
+            Err(_) => None,
+        };
+        let mut checkpoint = Checkpoint { root, shards, names, config, index, companions: Vec::new(), warnings };
+        let own: HashSet<PathBuf> = checkpoint.own_files().map(Path::to_owned).collect();
+        checkpoint.companions = files.into_iter().filter(|file| !own.contains(file)).collect();
+        Ok(checkpoint)
+    }
+
+    /// The directory that every path is relative to: the one opened, or the one that holds the file opened.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The files of tensors, by name.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Every tensor: shard by shard, in the order of the data in each.
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorId, &TensorMeta)> {
+        self.shards.iter().enumerate().flat_map(|(shard, file)| {
+            let tensors = file.reader.tensors().iter().enumerate();
+            tensors.map(move |(index, meta)| (TensorId { shard, index }, meta))
+        })
+    }
+
+    /// The tensor called `name`.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.names.get(name).copied()
+    }
+
+    /// Name, dtype and shape of a tensor of this checkpoint.
+    pub fn meta(&self, id: TensorId) -> &TensorMeta {
+        &self.shards[id.shard].reader.tensors()[id.index]
+    }
+
+    /// The elements of a tensor of this checkpoint: packed, row-major, little-endian.
+    ///
+    /// # Errors
+    /// Where the elements have to be decoded and cannot be.
+    pub fn bytes(&self, id: TensorId) -> Result<Cow<'_, [u8]>> {
+        self.shards[id.shard].reader.bytes(id.index)
+    }
+
+    /// The `config.json` that stands beside the weights, where a directory was opened and has one.
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    /// The index that names the shards, where there is one.
+    pub fn index(&self) -> Option<&ShardIndex> {
+        self.index.as_ref()
+    }
+
+    /// Every other file below the directory opened, relative to [`Checkpoint::root`], sorted. Empty directories
+    /// count for nothing.
+    pub fn companions(&self) -> &[PathBuf] {
+        &self.companions
+    }
+
+    /// Every file of the checkpoint, relative to [`Checkpoint::root`]: shards, index, configuration, companions.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.own_files().chain(self.companions.iter().map(PathBuf::as_path))
+    }
+
+    /// What the user should know and what stops nothing: tensors that the index lacks, a wrong total.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The files that are not companions.
+    fn own_files(&self) -> impl Iterator<Item = &Path> {
+        let shards = self.shards.iter().map(Shard::path);
+        shards.chain(self.index.as_ref().map(ShardIndex::path)).chain(self.config.as_ref().map(Config::path))
+    }
+}
+
+/// Where the tensor of each name is.
+fn names(root: &Path, shards: &[Shard]) -> Result<HashMap<String, TensorId>> {
+    let mut names = HashMap::new();
+    for (shard, Shard { path, reader }) in shards.iter().enumerate() {
+        for (index, meta) in reader.tensors().iter().enumerate() {
+            match names.entry(meta.name.clone()) {
+                Entry::Vacant(entry) => entry.insert(TensorId { shard, index }),
+                Entry::Occupied(entry) => {
+                    let other: &TensorId = entry.get();
+                    return Err(Error::new(ErrorKind::Malformed, "tensor is in two shards")
+                        .at(root.join(path))
+                        .tensor(&meta.name)
+                        .expected("one tensor of each name")
+                        .found(format!("another in {}", paths::quote(&shards[other.shard].path))));
+                }
+            };
+        }
+    }
+    Ok(names)
+}

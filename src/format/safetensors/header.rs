@@ -63,7 +63,11 @@ impl Header {
             let Range { start: begin, end } = entry.offsets;
             start + begin as usize..start + end as usize
         });
-        Ok(Header { ranges: ranges.collect(), tensors: entries.into_iter().map(|entry| entry.meta).collect(), metadata })
+        Ok(Header {
+            ranges: ranges.collect(),
+            tensors: entries.into_iter().map(|entry| entry.meta).collect(),
+            metadata,
+        })
     }
 }
 
