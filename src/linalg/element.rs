@@ -16,6 +16,9 @@ pub(super) trait Element: Lane {
     /// that a table has after scaling, so that reaching it means that the scale was wrong.
     const LIMIT: f64;
 
+    /// Bound on the exponent of a power of two that is to be a normal number.
+    const EXPONENT: i32;
+
     /// Which arithmetic this is.
     const PRECISION: Precision;
 
@@ -39,10 +42,11 @@ pub(super) trait Element: Lane {
 }
 
 macro_rules! element {
-    ($lane:ty, $precision:ident, $limit:literal, $read:ident) => {
+    ($lane:ty, $precision:ident, $limit:literal, $exponent:literal, $read:ident) => {
         impl Element for $lane {
             const ZERO: Self = 0.0;
             const LIMIT: f64 = $limit;
+            const EXPONENT: i32 = $exponent;
             const PRECISION: Precision = Precision::$precision;
 
             fn read(rows: &dyn Rows, range: Range<usize>, out: &mut [Self]) -> Result<()> {
@@ -77,5 +81,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, Single, 1e12, read_f32);
-element!(f64, Double, 1e100, read_f64);
+element!(f32, Single, 1e12, 126, read_f32);
+element!(f64, Double, 1e100, 1000, read_f64);

@@ -94,8 +94,9 @@ impl Factorization {
         sink: Sink<'_>,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let (left_powers, right_powers) = self.powers(pair.rank, pair.split);
-        let subtrahend = self.right::<T>(&right_powers, round, sink)?;
+        let exponent = self.exponent().clamp(-T::EXPONENT, T::EXPONENT);
+        let (left_powers, right_powers) = self.powers(pair.rank, pair.split, exponent);
+        let subtrahend = self.right::<T>(&right_powers, exponent, round, sink)?;
         let columns = self.shape().1;
         let vectors = self.right_vectors().map(|vectors| {
             let mut panels = Panels::<T>::zeros(columns, pair.rank);
@@ -107,7 +108,13 @@ impl Factorization {
     }
 
     /// Hands over B transposed, and keeps it as it was rounded.
-    fn right<T: Element>(&self, powers: &[f64], round: Round<'_>, sink: Sink<'_>) -> Result<Subtrahend<T>> {
+    fn right<T: Element>(
+        &self,
+        powers: &[f64],
+        exponent: i32,
+        round: Round<'_>,
+        sink: Sink<'_>,
+    ) -> Result<Subtrahend<T>> {
         let (columns, rank) = (self.shape().1, powers.len());
         let mut panels = Panels::zeros(rank, columns);
         let mut block = vec![T::ZERO; RIGHT_ROWS.min(columns) * rank];
@@ -129,7 +136,7 @@ impl Factorization {
                 }
             }
         }
-        Ok(Subtrahend::new(panels, self.exponent()))
+        Ok(Subtrahend::new(panels, exponent))
     }
 }
 

@@ -233,10 +233,10 @@ impl Factorization {
 
     /// What the columns of the left and of the right factor of rank `rank` are multiplied by.
     ///
-    /// For a tall table the left columns are `W v 2^exponent` and the right ones `v`; for a wide table `u` and
-    /// `W^T u 2^exponent`. Whatever the singular value is taken to be, the product of the pair is the projection of
+    /// For a tall table the left columns are `W v 2^exponent` and the right ones `v`; for a wide table they are `u`
+    /// and `W^T u`, at the scale of the factorization. Whatever the singular value is taken to be, the product of the pair is the projection of
     /// the table, so that rounding in small singular values costs nothing but the balance.
-    pub(super) fn powers(&self, rank: usize, split: Split) -> (Vec<f64>, Vec<f64>) {
+    pub(super) fn powers(&self, rank: usize, split: Split, exponent: i32) -> (Vec<f64>, Vec<f64>) {
         let largest = self.spectrum.energies.first().copied().unwrap_or(0.0);
         // Eigenvalues below this are rounding; their inverses would blow it up.
         let floor = 4.0 * self.spectrum.energies.len() as f64 * f64::EPSILON * largest;
@@ -245,7 +245,6 @@ impl Factorization {
             Split::Left => (1.0, 0.0),
             Split::Right => (0.0, 1.0),
         };
-        let back = power_of_two(-self.exponent);
         let sigmas = self.spectrum.energies.iter().take(rank).map(|energy| energy.max(floor).sqrt());
         let power = |sigma: f64, exponent: f64| match (sigma == 0.0, exponent) {
             (true, exponent) if exponent <= 0.0 => 1.0,
@@ -257,9 +256,9 @@ impl Factorization {
         sigmas
             .map(|sigma| {
                 if wide {
-                    (power(sigma, on_left), power(sigma, on_right - 1.0) * back)
+                    (power(sigma, on_left), power(sigma, on_right - 1.0) * power_of_two(-self.exponent))
                 } else {
-                    (power(sigma, on_left - 1.0) * back, power(sigma, on_right))
+                    (power(sigma, on_left - 1.0) * power_of_two(-exponent), power(sigma, on_right))
                 }
             })
             .unzip()

@@ -58,9 +58,8 @@ impl<T: Element> Frame<T> {
 
     fn new(largest: f64, mean: &[f64]) -> Self {
         // The scale itself must be a normal number of the arithmetic; subnormal tables come near enough to one.
-        let bound = if size_of::<T>() == 4 { 126 } else { 1000 };
         let exponent = if largest > 0.0 && largest.is_finite() { -(largest.log2().floor() as i32) } else { 0 };
-        let exponent = exponent.clamp(-bound, bound);
+        let exponent = exponent.clamp(-T::EXPONENT, T::EXPONENT);
         let scale = power_of_two(exponent);
         let shift = mean.iter().map(|mean| if mean.is_finite() { T::nearest(mean * scale) } else { T::ZERO });
         Frame { exponent, shift: shift.collect() }
