@@ -1,1 +1,20 @@
 //! The mathematics: streaming Gram matrix, symmetric eigendecomposition, truncated SVD, error measures.
+
+mod block;
+mod buffer;
+mod eigen;
+mod element;
+mod encode;
+mod factorize;
+mod frame;
+mod gram;
+mod kernel;
+mod panels;
+mod residual;
+mod spectrum;
+mod transposed;
+
+pub use encode::{Factor, Pair, Round, Sink, Values};
+pub use factorize::{Factorization, factorize, spectrum};
+pub use residual::measure;
+pub use spectrum::Spectrum;

@@ -1,0 +1,190 @@
+//! Blocks of rows of a table through the cores, and what they yield in the order of the rows.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::buffer::Buffer;
+use super::element::Element;
+use super::kernel::{Kernel, TILE_ROWS};
+use super::panels::padded;
+use super::residual::Subtrahend;
+use crate::codec::Measured;
+use crate::error::Result;
+use crate::observe::Observer;
+use crate::tensor::Rows;
+
+/// Rows of a block: it stays in the second level of the cache while A and the residual are computed.
+const ROWS: usize = 128;
+
+/// Rows that are read at a time.
+const READ: usize = 8;
+
+/// Bytes of blocks in flight, whatever the table.
+const BLOCK_BYTES: usize = 24 << 20;
+
+/// What is done with a block.
+pub(super) trait Job<T>: Sync {
+    /// What A is multiplied by and taken from the table.
+    fn subtrahend(&self) -> &Subtrahend<T>;
+
+    /// Writes the block's rows of A, `[rows, k]`, as they are stored, and their bytes if those are wanted.
+    fn left(&self, kernel: Kernel<T>, block: &mut Block<T>) -> Result<()>;
+}
+
+/// One block at work.
+pub(super) struct Block<T> {
+    pub(super) range: Range<usize>,
+    /// Rows of the table at distance `stride`, scaled; then the residual.
+    pub(super) table: Buffer<T>,
+    pub(super) stride: usize,
+    /// Rows of A, without padding between them.
+    pub(super) left: Buffer<T>,
+    /// Room for A with padding.
+    pub(super) scratch: Buffer<T>,
+    pub(super) bytes: Vec<u8>,
+    rows: Vec<T>,
+    outcome: Result<Sums>,
+}
+
+/// Sums over entries.
+#[derive(Default, Clone, Copy)]
+struct Sums {
+    squared_norm: f64,
+    squared_error: f64,
+    largest_error: f64,
+}
+
+impl<T: Element> Block<T> {
+    fn new(rows: usize, columns: usize, stride: usize, rank: usize) -> Self {
+        let rows = padded(rows.min(ROWS), TILE_ROWS);
+        Block {
+            range: 0..0,
+            table: Buffer::zeros(rows * stride),
+            stride,
+            left: Buffer::zeros(rows * rank),
+            scratch: Buffer::zeros(rows * padded(rank, T::TILE_COLUMNS)),
+            bytes: Vec::new(),
+            rows: vec![T::ZERO; READ * columns],
+            outcome: Ok(Sums::default()),
+        }
+    }
+
+    /// Rows with the padding that makes whole tiles.
+    pub(super) fn padded_rows(&self) -> usize {
+        self.table.len() / self.stride
+    }
+
+    fn run(&mut self, table: &dyn Rows, job: &dyn Job<T>, kernel: Kernel<T>) {
+        self.outcome = self.compute(table, job, kernel);
+    }
+
+    fn compute(&mut self, table: &dyn Rows, job: &dyn Job<T>, kernel: Kernel<T>) -> Result<Sums> {
+        let columns = table.shape().1;
+        let scale = T::nearest(job.subtrahend().table_scale());
+        self.bytes.clear();
+        if self.range.len() < self.padded_rows() {
+            // The rows of an earlier block must not be multiplied again.
+            self.table.fill(T::ZERO);
+            self.left.fill(T::ZERO);
+        }
+        for start in self.range.clone().step_by(READ) {
+            let end = self.range.end.min(start + READ);
+            let rows = &mut self.rows[..(end - start) * columns];
+            T::read(table, start..end, rows)?;
+            let at = (start - self.range.start) * self.stride;
+            for (out, row) in self.table[at..].chunks_exact_mut(self.stride).zip(rows.chunks_exact(columns)) {
+                out.iter_mut().zip(row).for_each(|(out, &value)| *out = value.place(scale, T::ZERO));
+                // The residual of the block before is also in the padding.
+                out[columns..].fill(T::ZERO);
+            }
+        }
+        let squared_norm = sum_of_squares(&self.table);
+        job.left(kernel, self)?;
+        job.subtrahend().subtract(kernel, self);
+        let largest_error = self.table.iter().fold(0.0f64, |largest, value| largest.max(value.double().abs()));
+        Ok(Sums { squared_norm, squared_error: sum_of_squares(&self.table), largest_error })
+    }
+}
+
+/// Sum in doubles, in a fixed order with room for vector instructions.
+fn sum_of_squares<T: Element>(values: &[T]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    // Strides are multiples of the lanes, so that nothing remains.
+    for values in values.chunks_exact(LANES) {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value.double() * value.double();
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Runs `job` on every block of `rows`, gives `sink` their bytes in order, and sums up the errors.
+///
+/// A wave of blocks is computed while the bytes of the wave before are handed over.
+pub(super) fn stream<T: Element>(
+    rows: &dyn Rows,
+    job: &dyn Job<T>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    observer: &dyn Observer,
+) -> Result<Measured> {
+    let (count, columns) = rows.shape();
+    let (stride, rank) = (job.subtrahend().stride(), job.subtrahend().rank());
+    let kernel = Kernel::<T>::best();
+    let blocks = count.div_ceil(ROWS);
+    let wave = wave_len::<T>(columns, stride, rank).min(blocks);
+    let mut computing: Vec<_> = (0..wave).map(|_| Block::<T>::new(count, columns, stride, rank)).collect();
+    let mut finished: Vec<_> =
+        (0..wave.min(blocks - wave)).map(|_| Block::<T>::new(count, columns, stride, rank)).collect();
+    let mut sums = Sums::default();
+    let mut pending = 0;
+    for first in (0..blocks).step_by(wave) {
+        observer.check()?;
+        let present = wave.min(blocks - first);
+        for (index, block) in computing.iter_mut().take(present).enumerate() {
+            let start = (first + index) * ROWS;
+            block.range = start..count.min(start + ROWS);
+        }
+        let now = &mut computing[..present];
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| now.par_iter_mut().with_max_len(1).for_each(|block| block.run(rows, job, kernel)));
+            collect(&mut finished[..pending], columns, &mut sums, sink, observer)
+        })?;
+        std::mem::swap(&mut computing, &mut finished);
+        pending = present;
+    }
+    collect(&mut finished[..pending], columns, &mut sums, sink, observer)?;
+    // In two steps, since the square of the scale may have no double.
+    let back = 1.0 / job.subtrahend().table_scale();
+    Ok(Measured {
+        squared_norm: sums.squared_norm * back * back,
+        squared_error: sums.squared_error * back * back,
+        max_absolute_error: sums.largest_error * back,
+    })
+}
+
+/// Blocks of a wave: enough to keep the cores busy, within the memory that is allowed.
+fn wave_len<T>(columns: usize, stride: usize, rank: usize) -> usize {
+    let block = ROWS * (stride + 3 * rank) * size_of::<T>();
+    let allowed = BLOCK_BYTES + columns * columns * size_of::<f32>();
+    (4 * rayon::current_num_threads()).min(allowed / 2 / block.max(1)).max(1)
+}
+
+fn collect<T: Element>(
+    blocks: &mut [Block<T>],
+    columns: usize,
+    sums: &mut Sums,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    observer: &dyn Observer,
+) -> Result<()> {
+    for block in blocks {
+        let partial = std::mem::replace(&mut block.outcome, Ok(Sums::default()))?;
+        sink(&block.bytes)?;
+        sums.squared_norm += partial.squared_norm;
+        sums.squared_error += partial.squared_error;
+        sums.largest_error = sums.largest_error.max(partial.largest_error);
+        observer.advance((block.range.len() * columns) as u64);
+    }
+    Ok(())
+}

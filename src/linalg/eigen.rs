@@ -1,0 +1,100 @@
+//! The symmetric eigendecomposition, in doubles, for the leading eigenpairs.
+//!
+//! Householder tridiagonalization, divide and conquer on the tridiagonal matrix, and the reflections applied to the
+//! leading vectors only (Golub and Van Loan, "Matrix Computations", 4th ed., 8.3 and 8.4), with the steps of `faer`.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::tridiag::{tridiag_in_place, tridiag_in_place_scratch};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd_scratch, tridiagonal_self_adjoint_evd};
+use faer::linalg::householder::{
+    apply_block_householder_sequence_on_the_left_in_place_scratch,
+    apply_block_householder_sequence_on_the_left_in_place_with_conj,
+};
+use faer::linalg::qr::no_pivoting::factor::recommended_block_size;
+use faer::{Conj, Mat, Par};
+
+use super::frame::power_of_two;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Eigenvalues, descending, and the eigenvectors of the largest.
+pub(super) struct Eigen {
+    /// All of them; never negative.
+    pub(super) values: Vec<f64>,
+    /// Row `i` is the eigenvector of `values[i]`; as many rows as were asked for.
+    pub(super) vectors: Vec<f64>,
+}
+
+/// Degree of parallelism that `faer` is given. Its results depend on the degree, not on the threads there are, so the
+/// degree follows from the order alone; below the bound, one thread is faster.
+fn degree(order: usize) -> Par {
+    if order < 1024 { Par::Seq } else { Par::rayon(4) }
+}
+
+/// Decomposes the matrix whose lower triangle is given and whose eigenvalues are not negative, but for rounding.
+///
+/// # Errors
+/// Where an iteration does not converge, which is not known to happen for finite matrices.
+pub(super) fn leading(mut matrix: Mat<f64>, trace: f64, rank: usize) -> Result<Eigen> {
+    let order = matrix.nrows();
+    if trace <= 0.0 || order == 1 {
+        return Ok(diagonal(order, trace.max(0.0), rank));
+    }
+    // The steps below are not invariant under scaling: far from one they lose digits.
+    let exponent = -(trace.log2().floor() as i32);
+    let scale = power_of_two(exponent);
+    matrix.col_iter_mut().for_each(|column| column.iter_mut().for_each(|entry| *entry *= scale));
+
+    let parallel = degree(order);
+    let block = recommended_block_size::<f64>(order, order);
+    let mut reflectors = Mat::<f64>::zeros(block, order - 1);
+    let scratch = tridiag_in_place_scratch::<f64>(order, parallel, Default::default());
+    tridiag_in_place(
+        matrix.as_mut(),
+        reflectors.as_mut(),
+        parallel,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    );
+    let diagonal = Mat::from_fn(order, 1, |i, _| matrix[(i, i)]);
+    let below = Mat::from_fn(order, 1, |i, _| if i + 1 < order { matrix[(i + 1, i)] } else { 0.0 });
+    let mut values = Mat::<f64>::zeros(order, 1);
+    let mut vectors = Mat::<f64>::zeros(order, if rank == 0 { 0 } else { order });
+    let wanted = if rank == 0 { ComputeEigenvectors::No } else { ComputeEigenvectors::Yes };
+    let scratch = self_adjoint_evd_scratch::<f64>(order, wanted, parallel, Default::default());
+    tridiagonal_self_adjoint_evd::<f64>(
+        diagonal.col(0).as_diagonal(),
+        below.col(0).as_diagonal(),
+        values.col_mut(0).as_diagonal_mut(),
+        (rank > 0).then_some(vectors.as_mut()),
+        parallel,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Error::new(ErrorKind::Unsupported, "the eigendecomposition did not converge"))?;
+    let values = (0..order).rev().map(|i| (values[(i, 0)] / scale).max(0.0)).collect();
+    if rank == 0 {
+        return Ok(Eigen { values, vectors: Vec::new() });
+    }
+    let mut leading = vectors.as_mut().subcols_mut(order - rank, rank);
+    let scratch = apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(order - 1, block, rank);
+    apply_block_householder_sequence_on_the_left_in_place_with_conj(
+        matrix.submatrix(1, 0, order - 1, order - 1),
+        reflectors.as_ref(),
+        Conj::No,
+        leading.as_mut().subrows_mut(1, order - 1),
+        parallel,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+    );
+    drop((matrix, reflectors));
+    let rows = (0..rank).rev().flat_map(|j| leading.as_ref().col(j).iter().copied());
+    Ok(Eigen { values, vectors: rows.collect() })
+}
+
+/// The decomposition of a matrix of order one or of zeros.
+fn diagonal(order: usize, first: f64, rank: usize) -> Eigen {
+    let mut values = vec![0.0; order];
+    values[0] = first;
+    let mut vectors = vec![0.0; rank * order];
+    vectors.iter_mut().step_by(order + 1).for_each(|entry| *entry = 1.0);
+    Eigen { values, vectors }
+}

@@ -1,0 +1,85 @@
+//! The two arithmetics: singles, and doubles where singles would lose digits.
+
+use std::ops::Range;
+
+use super::encode::Values;
+use super::kernel::Lane;
+use crate::error::Result;
+use crate::tensor::{Precision, Rows};
+
+/// A number that tables are read in and products are computed in.
+pub(super) trait Element: Lane {
+    /// Zero.
+    const ZERO: Self;
+
+    /// Largest magnitude whose square, summed over a chunk, is far from overflow; also far above the magnitudes
+    /// that a table has after scaling, so that reaching it means that the scale was wrong.
+    const LIMIT: f64;
+
+    /// Bound on the exponent of a power of two that is to be a normal number.
+    const EXPONENT: i32;
+
+    /// Which arithmetic this is.
+    const PRECISION: Precision;
+
+    /// Reads rows of a table.
+    fn read(rows: &dyn Rows, range: Range<usize>, out: &mut [Self]) -> Result<()>;
+
+    /// The number as a double, exactly.
+    fn double(self) -> f64;
+
+    /// The nearest number to a double.
+    fn nearest(value: f64) -> Self;
+
+    /// `(self * scale) - shift`.
+    fn place(self, scale: Self, shift: Self) -> Self;
+
+    /// The numbers as what a caller rounds them in.
+    fn values(values: &mut [Self]) -> Values<'_>;
+
+    /// Whether the magnitude exceeds `limit`, or there is none.
+    fn exceeds(self, limit: Self) -> bool;
+}
+
+macro_rules! element {
+    ($lane:ty, $precision:ident, $limit:literal, $exponent:literal, $read:ident) => {
+        impl Element for $lane {
+            const ZERO: Self = 0.0;
+            const LIMIT: f64 = $limit;
+            const EXPONENT: i32 = $exponent;
+            const PRECISION: Precision = Precision::$precision;
+
+            fn read(rows: &dyn Rows, range: Range<usize>, out: &mut [Self]) -> Result<()> {
+                rows.$read(range, out)
+            }
+
+            #[inline(always)]
+            fn double(self) -> f64 {
+                self.into()
+            }
+
+            #[inline(always)]
+            fn nearest(value: f64) -> Self {
+                value as $lane
+            }
+
+            #[inline(always)]
+            fn place(self, scale: Self, shift: Self) -> Self {
+                self * scale - shift
+            }
+
+            fn values(values: &mut [Self]) -> Values<'_> {
+                Values::$precision(values)
+            }
+
+            #[inline(always)]
+            fn exceeds(self, limit: Self) -> bool {
+                // Written so that NaN counts as too large.
+                !(self.abs() <= limit)
+            }
+        }
+    };
+}
+
+element!(f32, Single, 1e12, 126, read_f32);
+element!(f64, Double, 1e100, 1000, read_f64);

@@ -1,0 +1,266 @@
+//! The truncated singular value decomposition of a table, by way of its smaller Gram matrix.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+use super::eigen::{self, Eigen};
+use super::element::Element;
+use super::frame::power_of_two;
+use super::gram::{Gram, gram};
+use super::spectrum::Spectrum;
+use super::transposed::Transposed;
+use crate::codec::Split;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::tensor::{Precision, Rows};
+
+/// Below this share of the norm, what is dropped is too small to be told from the rounding of products of singles.
+///
+/// With `rho` the relative error of the approximation and `e` the rounding of the Gram matrix (about 4e-9), the
+/// excess over the optimum is about `(e / rho^2)^2`: 2e-9 at this bound.
+pub(super) const SINGLE_IS_ENOUGH: f64 = 1e-2;
+
+/// Products that are summed into an entry of the Gram matrix before the rounding of singles averages out. The Gram
+/// matrix of a smaller table is cheap, so it is computed with doubles.
+const MANY: usize = 2048;
+
+/// Rows that the wide case projects at a time.
+const BLOCK: usize = 256;
+
+/// The singular values and the leading singular vectors of a table.
+pub struct Factorization {
+    shape: (usize, usize),
+    spectrum: Spectrum,
+    rank: usize,
+    /// The table is computed with as `W * 2^exponent`.
+    exponent: i32,
+    basis: Basis,
+}
+
+/// Orthonormal vectors on the smaller side of the table.
+enum Basis {
+    /// `V >= d`: right singular vectors, `[rank, d]` row-major.
+    Right(Vec<f64>),
+    /// `V < d`: left singular vectors `U`, `[rank, V]`, and `U^T W 2^exponent`, `[rank, d]`.
+    Left { vectors: Vec<f64>, projected: Vec<f64> },
+}
+
+/// The squared singular values of a table, without the vectors.
+///
+/// # Errors
+/// [`ErrorKind::Request`] for a table without entries; [`ErrorKind::NonFinite`] with the first row and column that
+/// holds no finite number, or where the squared norm leaves the range of a double;
+/// [`ErrorKind::Interrupted`] where the observer says so.
+pub fn spectrum(rows: &dyn Rows, observer: &dyn Observer) -> Result<Spectrum> {
+    Ok(decompose(rows, None, 0, observer)?.0)
+}
+
+/// The singular values and the singular vectors for every rank up to `max_rank`, or up to `min(V, d)`.
+///
+/// The Gram matrix is computed with products of singles, unless the table holds doubles, has fewer than 2,048 rows
+/// and columns, or unless what rank `max_rank` drops (at most the largest rank whose factors are smaller than the
+/// table) is below 1e-2 of the norm: then with products of doubles.
+///
+/// # Errors
+/// Those of [`spectrum`].
+pub fn factorize(rows: &dyn Rows, max_rank: Option<usize>, observer: &dyn Observer) -> Result<Factorization> {
+    let shape @ (height, width) = rows.shape();
+    let smaller = height.min(width);
+    let rank = max_rank.map_or(smaller, |rank| rank.min(smaller));
+    let (spectrum, eigen, exponent) = decompose(rows, max_rank, rank, observer)?;
+    let mut vectors = eigen.vectors;
+    let basis = if height >= width {
+        orient(&mut vectors, width, None);
+        Basis::Right(vectors)
+    } else {
+        let mut projected = project(rows, &vectors, rank, exponent, observer)?;
+        orient(&mut projected, width, Some((&mut vectors, height)));
+        Basis::Left { vectors, projected }
+    };
+    Ok(Factorization { shape, spectrum, rank, exponent, basis })
+}
+
+/// Eigenvalues of the smaller Gram matrix, `rank` eigenvectors, and the exponent of the scale.
+fn decompose(
+    rows: &dyn Rows,
+    max_rank: Option<usize>,
+    rank: usize,
+    observer: &dyn Observer,
+) -> Result<(Spectrum, Eigen, i32)> {
+    let (height, width) = rows.shape();
+    check_entries(rows)?;
+    if rows.precision() == Precision::Single && height.max(width) >= MANY {
+        let gram = smaller_gram::<f32>(rows, observer)?;
+        let centered = gram.centered_trace;
+        let (trace, exponent) = (gram.trace, gram.exponent);
+        let eigen = eigen::leading(gram.matrix, trace, rank)?;
+        if single_is_enough(&eigen.values, centered, (height, width), max_rank) {
+            return Ok((unscale(&eigen.values, trace, exponent)?, eigen, exponent));
+        }
+    }
+    let gram = smaller_gram::<f64>(rows, observer)?;
+    let eigen = eigen::leading(gram.matrix, gram.trace, rank)?;
+    Ok((unscale(&eigen.values, gram.trace, gram.exponent)?, eigen, gram.exponent))
+}
+
+/// Refuses a table without entries.
+pub(super) fn check_entries(rows: &dyn Rows) -> Result<()> {
+    match rows.shape() {
+        (0, _) | (_, 0) => Err(Error::new(ErrorKind::Request, "a table without entries cannot be factorized")
+            .expected("at least one row and one column")
+            .found(format!("{} x {}", rows.shape().0, rows.shape().1))),
+        _ => Ok(()),
+    }
+}
+
+fn smaller_gram<T: Element>(rows: &dyn Rows, observer: &dyn Observer) -> Result<Gram> {
+    let (height, width) = rows.shape();
+    if height >= width { gram::<T>(rows, observer) } else { gram::<T>(&Transposed::<T>::read(rows)?, observer) }
+}
+
+/// Whether what is dropped stands out from the rounding; see [`SINGLE_IS_ENOUGH`].
+fn single_is_enough(values: &[f64], centered: f64, (height, width): (usize, usize), max_rank: Option<usize>) -> bool {
+    // Ranks from here on store more than the table, so nobody asks for them.
+    let useful = (height as u128 * width as u128 / (height as u128 + width as u128)) as usize;
+    let rank = max_rank.unwrap_or(useful).min(useful).max(1);
+    if centered == 0.0 || rank >= values.len() {
+        return true;
+    }
+    let dropped: f64 = values.iter().skip(rank).rev().sum();
+    dropped >= SINGLE_IS_ENOUGH * SINGLE_IS_ENOUGH * centered
+}
+
+/// Eigenvalues of the scaled table as squared singular values of the table.
+fn unscale(values: &[f64], trace: f64, exponent: i32) -> Result<Spectrum> {
+    // In two steps, since the square of the scale may have no double.
+    let back = power_of_two(-exponent);
+    let squared_norm = trace.max(0.0) * back * back;
+    if !squared_norm.is_finite() || (squared_norm == 0.0 && trace > 0.0) {
+        return Err(Error::new(ErrorKind::NonFinite, "the squared norm of the table leaves the range of a double"));
+    }
+    Ok(Spectrum { energies: values.iter().map(|value| value * back * back).collect(), squared_norm })
+}
+
+/// `U^T W 2^exponent`, `[rank, d]`, in doubles.
+fn project(rows: &dyn Rows, vectors: &[f64], rank: usize, exponent: i32, observer: &dyn Observer) -> Result<Vec<f64>> {
+    let (height, width) = rows.shape();
+    let scale = power_of_two(exponent);
+    let mut projected = vec![0.0; rank * width];
+    let mut block = vec![0.0; BLOCK.min(height) * width];
+    let vectors = MatRef::from_row_major_slice(vectors, rank, height);
+    for start in (0..height).step_by(BLOCK) {
+        observer.check()?;
+        let end = height.min(start + BLOCK);
+        let block = &mut block[..(end - start) * width];
+        rows.read_f64(start..end, block)?;
+        block.iter_mut().for_each(|value| *value *= scale);
+        matmul(
+            MatMut::from_row_major_slice_mut(&mut projected, rank, width),
+            Accum::Add,
+            vectors.subcols(start, end - start),
+            MatRef::from_row_major_slice(block, end - start, width),
+            1.0,
+            // The degree is fixed for the same reason as that of the eigendecomposition.
+            Par::rayon(4),
+        );
+    }
+    Ok(projected)
+}
+
+/// Turns every vector of length `len` so that its entry of the largest magnitude (of equals, the first) is positive,
+/// and its partner with it.
+fn orient(vectors: &mut [f64], len: usize, partners: Option<(&mut Vec<f64>, usize)>) {
+    let flips: Vec<bool> = vectors
+        .chunks_exact_mut(len)
+        .map(|vector| {
+            let largest = vector.iter().fold(0.0f64, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
+            if largest < 0.0 {
+                vector.iter_mut().for_each(|x| *x = -*x);
+            }
+            largest < 0.0
+        })
+        .collect();
+    if let Some((partners, len)) = partners {
+        for (partner, _) in partners.chunks_exact_mut(len).zip(flips).filter(|(_, flip)| *flip) {
+            partner.iter_mut().for_each(|x| *x = -*x);
+        }
+    }
+}
+
+impl Factorization {
+    /// `(V, d)` of the table.
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// The squared singular values, all of them.
+    pub fn spectrum(&self) -> &Spectrum {
+        &self.spectrum
+    }
+
+    /// The largest rank that can be encoded.
+    pub fn max_rank(&self) -> usize {
+        self.rank
+    }
+
+    pub(super) fn exponent(&self) -> i32 {
+        self.exponent
+    }
+
+    /// Right singular vectors where they are what is known: `[max_rank, d]`.
+    pub(super) fn right_vectors(&self) -> Option<&[f64]> {
+        match &self.basis {
+            Basis::Right(vectors) => Some(vectors),
+            Basis::Left { .. } => None,
+        }
+    }
+
+    /// Entry `(row, j)` of the left factor of a wide table, where `power` is of the singular value on A.
+    pub(super) fn wide_left(&self, row: usize, j: usize, power: f64) -> f64 {
+        match &self.basis {
+            Basis::Right(_) => 0.0,
+            Basis::Left { vectors, .. } => vectors[j * self.shape.0 + row] * power,
+        }
+    }
+
+    /// Rows of B before the powers of the singular values: right singular vectors, or `U^T W 2^exponent`.
+    pub(super) fn right_rows(&self) -> &[f64] {
+        match &self.basis {
+            Basis::Right(vectors) => vectors,
+            Basis::Left { projected, .. } => projected,
+        }
+    }
+
+    /// What the columns of the left and of the right factor of rank `rank` are multiplied by.
+    ///
+    /// For a tall table the left columns are `W v 2^exponent` and the right ones `v`; for a wide table they are `u`
+    /// and `W^T u`, at the scale of the factorization. Whatever the singular value is taken to be, the product of the pair is the projection of
+    /// the table, so that rounding in small singular values costs nothing but the balance.
+    pub(super) fn powers(&self, rank: usize, split: Split, exponent: i32) -> (Vec<f64>, Vec<f64>) {
+        let largest = self.spectrum.energies.first().copied().unwrap_or(0.0);
+        // Eigenvalues below this are rounding; their inverses would blow it up.
+        let floor = 4.0 * self.spectrum.energies.len() as f64 * f64::EPSILON * largest;
+        let (on_left, on_right) = match split {
+            Split::Balanced => (0.5, 0.5),
+            Split::Left => (1.0, 0.0),
+            Split::Right => (0.0, 1.0),
+        };
+        let sigmas = self.spectrum.energies.iter().take(rank).map(|energy| energy.max(floor).sqrt());
+        let power = |sigma: f64, exponent: f64| match (sigma == 0.0, exponent) {
+            (true, exponent) if exponent <= 0.0 => 1.0,
+            (_, exponent) if exponent == 0.5 => sigma.sqrt(),
+            (_, exponent) if exponent == -0.5 => 1.0 / sigma.sqrt(),
+            (_, exponent) => sigma.powi(exponent as i32),
+        };
+        let wide = matches!(self.basis, Basis::Left { .. });
+        sigmas
+            .map(|sigma| {
+                if wide {
+                    (power(sigma, on_left), power(sigma, on_right - 1.0) * power_of_two(-self.exponent))
+                } else {
+                    (power(sigma, on_left - 1.0) * power_of_two(-exponent), power(sigma, on_right))
+                }
+            })
+            .unzip()
+    }
+}

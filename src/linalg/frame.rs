@@ -1,0 +1,86 @@
+//! Where a table's numbers are moved before they are multiplied: near zero mean, near magnitude one.
+
+use super::element::Element;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::tensor::Rows;
+
+/// Rows that the mean and the scale are taken from.
+const SAMPLE: usize = 2048;
+
+/// Rows that a scan of the whole table reads at a time.
+const BLOCK: usize = 64;
+
+/// The table is seen as `W * 2^exponent - 1 shift^T`.
+///
+/// The shift is close to the mean row; any shift gives the same Gram matrix once it is added back, but the mean's
+/// leaves the smallest numbers to multiply.
+pub(super) struct Frame<T> {
+    pub(super) exponent: i32,
+    pub(super) shift: Vec<T>,
+}
+
+impl<T: Element> Frame<T> {
+    /// From some rows spread evenly over the table.
+    pub(super) fn sample(rows: &dyn Rows) -> Result<Self> {
+        let (count, columns) = rows.shape();
+        let sampled = count.min(SAMPLE);
+        let mut row = vec![T::ZERO; columns];
+        let mut sums = vec![0.0; columns];
+        let mut largest = 0.0f64;
+        for i in 0..sampled {
+            // The product cannot overflow: `sampled` is small and rows take at least a byte.
+            let at = (i as u128 * count as u128 / sampled as u128) as usize;
+            T::read(rows, at..at + 1, &mut row)?;
+            for (sum, value) in sums.iter_mut().zip(&row) {
+                *sum += value.double() / sampled as f64;
+                largest = largest.max(value.double().abs());
+            }
+        }
+        Ok(Frame::new(largest, &sums))
+    }
+
+    /// From the largest magnitude in the whole table, for a table that its sample does not resemble.
+    pub(super) fn scan(rows: &dyn Rows, observer: &dyn Observer) -> Result<Self> {
+        let (count, columns) = rows.shape();
+        let mut block = vec![T::ZERO; BLOCK * columns];
+        let mut largest = 0.0f64;
+        for start in (0..count).step_by(BLOCK) {
+            observer.check()?;
+            let end = count.min(start + BLOCK);
+            let block = &mut block[..(end - start) * columns];
+            T::read(rows, start..end, block)?;
+            check_finite(start, columns, block)?;
+            largest = block.iter().fold(largest, |largest, value| largest.max(value.double().abs()));
+        }
+        Ok(Frame::new(largest, &vec![0.0; columns]))
+    }
+
+    fn new(largest: f64, mean: &[f64]) -> Self {
+        // The scale itself must be a normal number of the arithmetic; subnormal tables come near enough to one.
+        let exponent = if largest > 0.0 && largest.is_finite() { -(largest.log2().floor() as i32) } else { 0 };
+        let exponent = exponent.clamp(-T::EXPONENT, T::EXPONENT);
+        let scale = power_of_two(exponent);
+        let shift = mean.iter().map(|mean| if mean.is_finite() { T::nearest(mean * scale) } else { T::ZERO });
+        Frame { exponent, shift: shift.collect() }
+    }
+}
+
+/// `2^exponent`, for exponents of normal doubles.
+pub(super) fn power_of_two(exponent: i32) -> f64 {
+    2f64.powi(exponent)
+}
+
+/// Refuses a weight that is no finite number, in rows that begin with row `start`. The caller adds the tensor and the
+/// path.
+pub(super) fn check_finite<T: Element>(start: usize, columns: usize, block: &[T]) -> Result<()> {
+    match block.iter().map(|value| value.double()).enumerate().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((at, value)) => {
+            let (row, column) = (start + at / columns, at % columns);
+            Err(Error::new(ErrorKind::NonFinite, format!("weight at row {row}, column {column} is not finite"))
+                .expected("a finite number")
+                .found(format!("{value}")))
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The inner loop of every product here: a tile of C gains the product of a strip of A and a strip of B.
+//!
+//! An outer-product microkernel: each entry of the tile is its own chain of fused multiply-adds over the depth, in
+//! the order of the depth, from zero, and the chain's end is added to the tile. No instruction set changes that
+//! order, so all of them give the same bits; only the number of entries per instruction differs.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+/// Rows of a tile.
+pub(crate) const TILE_ROWS: usize = 8;
+
+/// Bytes of a tile's row: 48 singles or 24 doubles, three registers of AVX-512 or six of AVX2.
+const TILE_ROW_BYTES: usize = 192;
+
+/// The instructions that a kernel is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InstructionSet {
+    /// Whatever the target has, through `mul_add`.
+    Portable,
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 Foundation.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl InstructionSet {
+    /// The sets that this processor can run, slowest first.
+    pub(crate) fn available() -> Vec<InstructionSet> {
+        #[allow(unused_mut)]
+        let mut sets = vec![InstructionSet::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                sets.push(InstructionSet::Avx2);
+            }
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                sets.push(InstructionSet::Avx512);
+            }
+        }
+        sets
+    }
+
+    /// The fastest set that this processor can run.
+    pub(crate) fn best() -> InstructionSet {
+        InstructionSet::available().pop().unwrap_or(InstructionSet::Portable)
+    }
+}
+
+/// The two operands' layout of one [`Kernel::tile`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strides {
+    /// Distance in A between neighbouring rows of the tile.
+    pub(crate) row: usize,
+    /// Distance in A between neighbouring steps of the depth.
+    pub(crate) step: usize,
+    /// Distance in C between neighbouring rows of the tile.
+    pub(crate) out: usize,
+}
+
+/// `(depth, a, strides, b, c)`; see [`Kernel::tile`].
+type TileFunction<T> = unsafe fn(usize, *const T, Strides, *const T, *mut T);
+
+/// The microkernel of one instruction set for one element type.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel<T> {
+    function: TileFunction<T>,
+}
+
+impl<T: Lane> Kernel<T> {
+    /// The kernel for the fastest instruction set of this processor.
+    pub(crate) fn best() -> Self {
+        Kernel { function: T::function(InstructionSet::best()) }
+    }
+
+    /// The kernel for `set`, which must come from [`InstructionSet::available`].
+    #[cfg(test)]
+    pub(crate) fn for_set(set: InstructionSet) -> Self {
+        assert!(InstructionSet::available().contains(&set), "the processor has the instructions");
+        Kernel { function: T::function(set) }
+    }
+
+    /// `c[i, j] += sum over p < depth of a[i * row + p * step] * b[p * TILE_COLUMNS + j]`, for a tile of
+    /// [`TILE_ROWS`] x [`Lane::TILE_COLUMNS`].
+    ///
+    /// # Panics
+    /// Where a slice is shorter than the strides say.
+    #[inline]
+    pub(crate) fn tile(self, depth: usize, a: &[T], strides: Strides, b: &[T], c: &mut [T]) {
+        if depth == 0 {
+            return;
+        }
+        assert!(a.len() > (TILE_ROWS - 1) * strides.row + (depth - 1) * strides.step);
+        assert!(b.len() >= depth * T::TILE_COLUMNS);
+        assert!(c.len() >= (TILE_ROWS - 1) * strides.out + T::TILE_COLUMNS);
+        // SAFETY: the asserts above are the bounds that the functions require, and a function is only chosen
+        // for an instruction set that the processor was asked for.
+        unsafe { (self.function)(depth, a.as_ptr(), strides, b.as_ptr(), c.as_mut_ptr()) }
+    }
+}
+
+/// A number that the kernels compute with.
+pub(crate) trait Lane: Copy + Send + Sync + Default + 'static {
+    /// Columns of a tile.
+    const TILE_COLUMNS: usize;
+
+    /// The microkernel for `set`.
+    fn function(set: InstructionSet) -> TileFunction<Self>;
+}
+
+impl Lane for f32 {
+    const TILE_COLUMNS: usize = TILE_ROW_BYTES / 4;
+
+    fn function(set: InstructionSet) -> TileFunction<f32> {
+        match set {
+            InstructionSet::Portable => portable::tile_f32,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::tile_f32,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::tile_f32,
+        }
+    }
+}
+
+impl Lane for f64 {
+    const TILE_COLUMNS: usize = TILE_ROW_BYTES / 8;
+
+    fn function(set: InstructionSet) -> TileFunction<f64> {
+        match set {
+            InstructionSet::Portable => portable::tile_f64,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::tile_f64,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::tile_f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers in (-1, 1) from a fixed sequence.
+    fn numbers(count: usize, seed: u32) -> Vec<f64> {
+        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+        (0..count)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                f64::from(state as i32) / f64::from(i32::MIN)
+            })
+            .collect()
+    }
+
+    /// Runs every set on one tile; returns C of each.
+    fn run<T: Lane>(depth: usize, strides: Strides, convert: impl Fn(f64) -> T) -> (Vec<Vec<T>>, [Vec<T>; 3]) {
+        let fill = |count, seed| numbers(count, seed).into_iter().map(&convert).collect::<Vec<T>>();
+        let a = fill((TILE_ROWS - 1) * strides.row + depth.max(1) * strides.step + 1, 1);
+        let b = fill(depth * T::TILE_COLUMNS, 2);
+        let c = fill(TILE_ROWS * strides.out, 3);
+        let results = InstructionSet::available()
+            .into_iter()
+            .map(|set| {
+                let mut c = c.clone();
+                Kernel::<T>::for_set(set).tile(depth, &a, strides, &b, &mut c);
+                c
+            })
+            .collect();
+        (results, [a, b, c])
+    }
+
+    fn shapes() -> impl Iterator<Item = (usize, Strides)> {
+        [0, 1, 2, 7, 64, 255, 256].into_iter().flat_map(|depth| {
+            [Strides { row: 1, step: 48, out: 48 }, Strides { row: 301, step: 1, out: 53 }]
+                .into_iter()
+                .map(move |strides| (depth, strides))
+        })
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_bits_of_the_portable_kernel() {
+        for (depth, strides) in shapes() {
+            let (singles, _) = run::<f32>(depth, strides, |x| x as f32);
+            let (doubles, _) = run::<f64>(depth, strides, |x| x);
+            for other in &singles {
+                assert!(other.iter().zip(&singles[0]).all(|(x, y)| x.to_bits() == y.to_bits()), "depth {depth}");
+            }
+            for other in &doubles {
+                assert!(other.iter().zip(&doubles[0]).all(|(x, y)| x.to_bits() == y.to_bits()), "depth {depth}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tile_of_singles_agrees_with_the_product_in_doubles() {
+        for (depth, strides) in shapes() {
+            let (results, [a, b, c]) = run::<f32>(depth, strides, |x| x as f32);
+            for i in 0..TILE_ROWS {
+                for j in 0..strides.out {
+                    let mut expected = f64::from(c[i * strides.out + j]);
+                    if j < f32::TILE_COLUMNS {
+                        for p in 0..depth {
+                            expected += f64::from(a[i * strides.row + p * strides.step])
+                                * f64::from(b[p * f32::TILE_COLUMNS + j]);
+                        }
+                    }
+                    let found = f64::from(results[0][i * strides.out + j]);
+                    assert!((found - expected).abs() <= 1e-6 * (1.0 + depth as f64), "depth {depth} at {i}, {j}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `||W - A B||_F` and `max |W - A B|` of factors as they are stored.
+
+use super::block::{Block, Job, stream};
+use super::element::Element;
+use super::factorize::{SINGLE_IS_ENOUGH, check_entries};
+use super::frame::{Frame, power_of_two};
+use super::kernel::Kernel;
+use super::panels::Panels;
+use crate::codec::Measured;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::tensor::{Precision, Rows};
+
+/// Rows of B transposed that are read at a time.
+const RIGHT_ROWS: usize = 64;
+
+/// What is taken from the table: `-B 2^q`, and the `p` by which A has to be scaled so that A B becomes
+/// `A B 2^exponent`, the scale of the table.
+pub(super) struct Subtrahend<T> {
+    panels: Panels<T>,
+    exponent: i32,
+    left_scale: f64,
+}
+
+impl<T: Element> Subtrahend<T> {
+    /// From B, `[k, d]`, and the exponent of the table's scale.
+    pub(super) fn new(mut panels: Panels<T>, exponent: i32) -> Self {
+        let largest = panels.largest();
+        let right = if largest > 0.0 && largest.is_finite() { -(largest.log2().floor() as i32) } else { 0 };
+        // Both scales have to be numbers of T, whatever the split made of the magnitudes.
+        let right = right.clamp(-126, 126);
+        let scale = -power_of_two(right);
+        panels.map(|value| T::nearest(value.double() * scale));
+        Subtrahend { panels, exponent, left_scale: power_of_two(exponent - right) }
+    }
+
+    /// `2^exponent`.
+    pub(super) fn table_scale(&self) -> f64 {
+        power_of_two(self.exponent)
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        self.panels.depth()
+    }
+
+    /// Distance between rows of a block of the table.
+    pub(super) fn stride(&self) -> usize {
+        self.panels.padded_columns()
+    }
+
+    /// Turns the block's scaled rows of the table into those of the residual; scales its rows of A on the way.
+    pub(super) fn subtract(&self, kernel: Kernel<T>, block: &mut Block<T>) {
+        block.left.iter_mut().for_each(|value| *value = T::nearest(value.double() * self.left_scale));
+        self.panels.multiply(kernel, block.padded_rows(), &block.left, self.rank(), &mut block.table);
+    }
+}
+
+/// Measures `left` (A, `[V, k]`) times `right` (B transposed, `[d, k]`) against `rows`.
+///
+/// Products are of singles with sums in doubles where everything is held in singles; where the error then comes out
+/// below 1e-2 of the norm, it is measured again in doubles, since the rounding of singles would show in it.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] where the shapes do not fit; [`ErrorKind::NonFinite`] with the first row and column of
+/// the table that holds no finite number; [`ErrorKind::Interrupted`] where the observer says so; what reading reports.
+pub fn measure(rows: &dyn Rows, left: &dyn Rows, right: &dyn Rows, observer: &dyn Observer) -> Result<Measured> {
+    let (height, width) = rows.shape();
+    let rank = left.shape().1;
+    if left.shape().0 != height || right.shape() != (width, rank) {
+        return Err(Error::new(ErrorKind::Malformed, "the factors do not fit the table")
+            .expected(format!("{height} x {rank} and {width} x {rank}"))
+            .found(format!("{} x {rank} and {} x {}", left.shape().0, right.shape().0, right.shape().1)));
+    }
+    check_entries(rows)?;
+    if [rows, left, right].iter().all(|rows| rows.precision() == Precision::Single) {
+        let measured = measure_in::<f32>(rows, left, right, observer)?;
+        if measured.relative_frobenius_error() >= SINGLE_IS_ENOUGH {
+            return Ok(measured);
+        }
+    }
+    measure_in::<f64>(rows, left, right, observer)
+}
+
+fn measure_in<T: Element>(
+    rows: &dyn Rows,
+    left: &dyn Rows,
+    right: &dyn Rows,
+    observer: &dyn Observer,
+) -> Result<Measured> {
+    let (columns, rank) = right.shape();
+    let mut panels = Panels::zeros(rank, columns);
+    let mut block = vec![T::ZERO; RIGHT_ROWS.min(columns) * rank];
+    for start in (0..columns).step_by(RIGHT_ROWS) {
+        let end = columns.min(start + RIGHT_ROWS);
+        let block = &mut block[..(end - start) * rank];
+        T::read(right, start..end, block)?;
+        for (column, row) in block.chunks_exact(rank.max(1)).enumerate() {
+            for (j, &value) in row.iter().enumerate() {
+                panels.set(j, start + column, value);
+            }
+        }
+    }
+    let exponent = Frame::<T>::scan(rows, observer)?.exponent;
+    let job = Stored { left, subtrahend: Subtrahend::new(panels, exponent) };
+    stream(rows, &job, &mut |_| Ok(()), observer)
+}
+
+/// Reads A.
+struct Stored<'a, T> {
+    left: &'a dyn Rows,
+    subtrahend: Subtrahend<T>,
+}
+
+impl<T: Element> Job<T> for Stored<'_, T> {
+    fn subtrahend(&self) -> &Subtrahend<T> {
+        &self.subtrahend
+    }
+
+    fn left(&self, _kernel: Kernel<T>, block: &mut Block<T>) -> Result<()> {
+        let count = block.range.len() * self.subtrahend.rank();
+        T::read(self.left, block.range.clone(), &mut block.left[..count])
+    }
+}
