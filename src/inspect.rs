@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::checkpoint::{Checkpoint, TensorId};
+use crate::error::{Error, Result};
 use crate::linalg::{self, Spectrum};
-use crate::locate::Candidate;
+use crate::locate::{Candidate, Selection};
 use crate::observe::Observer;
 use crate::plan::{largest_saving_rank, rank_for_reduction};
 use crate::tensor::Dtype;
@@ -91,11 +91,16 @@ pub struct ReductionReport {
     pub relative_frobenius_error: f64,
 }
 
-/// Inspects `checkpoint`; `with_spectrum` also computes singular values, which reads every table.
+/// Inspects `checkpoint`; tables that a glob of `include` names are shown too; `with_spectrum` also computes singular values, which reads every table.
 ///
 /// # Errors
 /// [`crate::ErrorKind::NonFinite`] where a table has a NaN or an infinity; [`crate::ErrorKind::Interrupted`].
-pub fn inspect(checkpoint: &Checkpoint, with_spectrum: bool, observer: &dyn Observer) -> Result<Inspection> {
+pub fn inspect(
+    checkpoint: &Checkpoint,
+    include: &[String],
+    with_spectrum: bool,
+    observer: &dyn Observer,
+) -> Result<Inspection> {
     let bytes_of = |bytes: Option<u64>| bytes.unwrap_or_default();
     let total: u64 = checkpoint.tensors().map(|(_, meta)| bytes_of(meta.bytes())).sum();
     let tensors = checkpoint.tensors().map(|(_, meta)| TensorReport {
@@ -105,11 +110,11 @@ pub fn inspect(checkpoint: &Checkpoint, with_spectrum: bool, observer: &dyn Obse
         bytes: bytes_of(meta.bytes()),
         share: if total == 0 { 0.0 } else { bytes_of(meta.bytes()) as f64 / total as f64 },
     });
-    let tables = checkpoint.candidates()?.into_iter().map(|candidate| {
+    let tables = candidates(checkpoint, include)?.into_iter().map(|(id, candidate)| {
         if !with_spectrum || candidate.same_as.is_some() || candidate.shape.contains(&0) {
             return Ok(TableReport { candidate, spectrum: None, reductions: Vec::new() });
         }
-        report(checkpoint, candidate, observer)
+        report(checkpoint, id, candidate, observer)
     });
     Ok(Inspection {
         files: checkpoint.shards().iter().map(|shard| shard.path().to_string_lossy().into_owned()).collect(),
@@ -119,14 +124,22 @@ pub fn inspect(checkpoint: &Checkpoint, with_spectrum: bool, observer: &dyn Obse
     })
 }
 
-fn report(checkpoint: &Checkpoint, candidate: Candidate, observer: &dyn Observer) -> Result<TableReport> {
+/// The candidates, and what the user names besides.
+fn candidates(checkpoint: &Checkpoint, include: &[String]) -> Result<Vec<(TensorId, Candidate)>> {
+    let mut candidates = checkpoint.candidates()?;
+    if !include.is_empty() {
+        let named = checkpoint.select(&Selection::new(include, &[])?)?;
+        let known: Vec<TensorId> = candidates.iter().map(|(id, _)| *id).collect();
+        let named = named.into_iter().map(|one| (one.table, one.candidate));
+        candidates.extend(named.filter(|(id, _)| !known.contains(id)));
+        candidates.sort_by_key(|(id, _)| *id);
+    }
+    Ok(candidates)
+}
+
+fn report(checkpoint: &Checkpoint, id: TensorId, candidate: Candidate, observer: &dyn Observer) -> Result<TableReport> {
     let [height, width] = candidate.shape;
-    let id = checkpoint.nth(candidate.tensor);
-    let place = |error: crate::Error| match id {
-        Some(id) => error.at(checkpoint.shard_path(id)).tensor(&candidate.name),
-        None => error,
-    };
-    let Some(id) = id else { return Ok(TableReport { candidate, spectrum: None, reductions: Vec::new() }) };
+    let place = |error: Error| error.at(checkpoint.shard_path(id)).tensor(&candidate.name);
     observer.stage("analyze", &candidate.name, (height * width) as u64);
     let rows = checkpoint.rows(id).map_err(place)?;
     let spectrum = linalg::spectrum(rows.as_ref(), observer).map_err(place)?;

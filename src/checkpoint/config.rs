@@ -14,7 +14,7 @@ pub(super) const NAME: &str = "config.json";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     path: PathBuf,
-    bytes: Vec<u8>,
+    text: String,
     value: Value,
 }
 
@@ -31,7 +31,9 @@ impl Config {
                 .expected("a JSON object")
                 .found("another value"));
         }
-        Ok(Config { path: path.to_owned(), bytes, value })
+        let text = String::from_utf8(bytes)
+            .map_err(|error| Error::new(ErrorKind::Malformed, "not UTF-8").at(root.join(path)).caused_by(error))?;
+        Ok(Config { path: path.to_owned(), text, value })
     }
 
     /// Path relative to the root of the checkpoint.
@@ -40,8 +42,8 @@ impl Config {
     }
 
     /// The file, byte for byte.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Its content, which is an object.

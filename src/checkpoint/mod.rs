@@ -11,6 +11,7 @@ mod config;
 mod index;
 mod paths;
 mod select;
+mod tables;
 mod tree;
 
 use std::borrow::Cow;
@@ -19,13 +20,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::codec::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Reader};
-use crate::tensor::TensorMeta;
+use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 pub use config::Config;
 pub use index::ShardIndex;
 pub use select::is_weights;
+pub use tables::Selected;
+pub use tree::files as files_below;
 
 use select::Weights;
 
@@ -38,6 +42,7 @@ pub struct Checkpoint {
     index: Option<ShardIndex>,
     companions: Vec<PathBuf>,
     warnings: Vec<String>,
+    directory: bool,
 }
 
 /// One file of tensors of a checkpoint.
@@ -113,7 +118,16 @@ impl Checkpoint {
             Ok(_) => Some(Config::read(&root, &config_path)?),
             Err(_) => None,
         };
-        let mut checkpoint = Checkpoint { root, shards, names, config, index, companions: Vec::new(), warnings };
+        let mut checkpoint = Checkpoint {
+            root,
+            shards,
+            names,
+            config,
+            index,
+            companions: Vec::new(),
+            warnings,
+            directory: metadata.is_dir(),
+        };
         let own: HashSet<PathBuf> = checkpoint.own_files().map(Path::to_owned).collect();
         checkpoint.companions = files.into_iter().filter(|file| !own.contains(file)).collect();
         Ok(checkpoint)
@@ -153,6 +167,50 @@ impl Checkpoint {
     /// Where the elements have to be decoded and cannot be.
     pub fn bytes(&self, id: TensorId) -> Result<Cow<'_, [u8]>> {
         self.shards[id.shard].reader.bytes(id.index)
+    }
+
+    /// The numbers of a matrix of this checkpoint, row by row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16, or is not stored as such.
+    pub fn rows(&self, id: TensorId) -> Result<Box<dyn Rows + '_>> {
+        let meta = self.meta(id);
+        let place = |error: Error| error.at(self.shard_path(id)).tensor(&meta.name);
+        let (rows, columns) = meta.matrix().ok_or_else(|| {
+            place(
+                Error::new(ErrorKind::Unsupported, "not a table")
+                    .expected("2 dimensions")
+                    .found(format!("{:?}", meta.shape)),
+            )
+        })?;
+        match self.bytes(id)? {
+            Cow::Borrowed(bytes) => Ok(Box::new(MappedRows::new(bytes, meta.dtype, rows, columns).map_err(place)?)),
+            Cow::Owned(_) => Err(place(Error::new(ErrorKind::Unsupported, "the table is not stored row by row"))),
+        }
+    }
+
+    /// A tensor as a codec takes it when it decodes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where its elements do not lie in the file as they are.
+    pub fn part(&self, id: TensorId) -> Result<Part<'_>> {
+        let meta = self.meta(id);
+        match self.bytes(id)? {
+            Cow::Borrowed(bytes) => Ok(Part { meta, bytes }),
+            Cow::Owned(_) => Err(Error::new(ErrorKind::Unsupported, "the part is not stored as it is")
+                .at(self.shard_path(id))
+                .tensor(&meta.name)),
+        }
+    }
+
+    /// Path of the file that holds a tensor of this checkpoint.
+    pub fn shard_path(&self, id: TensorId) -> PathBuf {
+        self.root.join(&self.shards[id.shard].path)
+    }
+
+    /// Whether a directory was opened, not a file in it.
+    pub fn is_directory(&self) -> bool {
+        self.directory
     }
 
     /// The `config.json` that stands beside the weights, where a directory was opened and has one.

@@ -16,7 +16,7 @@ use crate::format::limits;
 /// [`ErrorKind::Io`] where a directory cannot be listed or a link leads nowhere; [`ErrorKind::Unsupported`] for
 /// pipes, sockets and devices, links that leave `root` or make a loop, and more files or levels than
 /// [`limits::MAX_FILES`] and [`limits::MAX_DEPTH`].
-pub(super) fn files(root: &Path) -> Result<Vec<PathBuf>> {
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let real_root = fs::canonicalize(root).map_err(|error| Error::io("cannot open", root, error))?;
     let metadata = fs::metadata(root).map_err(|error| Error::io("cannot open", root, error))?;
     let mut walk = Walk { root, real_root, entries: 0, ancestors: vec![identity(&metadata)], files: Vec::new() };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use rankfold::plan::{Override, Size};
+use rankfold::plan::{Override, Size, Target};
 
 /// Compress the embedding tables of model checkpoints by low-rank factorization, and prove what was done.
 #[derive(Debug, Parser)]
@@ -60,6 +60,14 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
+/// Heading of the options of which there has to be exactly one.
+const TARGET: &str = "Target (exactly one)";
+
+/// Parses the value of the target option called `key`, so that one out of range is wrong usage.
+fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error> + Clone + Send + Sync {
+    move |value| Target::parse(key, value)
+}
+
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).multiple(false)
     .args(["reduction", "rank", "energy", "max_error", "target_size"])))]
@@ -72,24 +80,24 @@ pub(crate) struct CompressArgs {
     pub(crate) output: PathBuf,
 
     /// Remove this fraction of each table's parameters: k = floor((1 - P) V d / (V + d))
-    #[arg(long, value_name = "P", help_heading = "Target (exactly one)")]
-    pub(crate) reduction: Option<f64>,
+    #[arg(long, value_name = "P", help_heading = TARGET, value_parser = target("reduction"))]
+    pub(crate) reduction: Option<Target>,
 
     /// This rank for each table
-    #[arg(long, value_name = "K", help_heading = "Target (exactly one)")]
-    pub(crate) rank: Option<usize>,
+    #[arg(long, value_name = "K", help_heading = TARGET, value_parser = target("rank"))]
+    pub(crate) rank: Option<Target>,
 
     /// The least rank that keeps this fraction of the squared singular values
-    #[arg(long, value_name = "F", help_heading = "Target (exactly one)")]
-    pub(crate) energy: Option<f64>,
+    #[arg(long, value_name = "F", help_heading = TARGET, value_parser = target("energy"))]
+    pub(crate) energy: Option<Target>,
 
     /// The least rank with at most this relative Frobenius error, measured
-    #[arg(long, value_name = "E", help_heading = "Target (exactly one)")]
-    pub(crate) max_error: Option<f64>,
+    #[arg(long, value_name = "E", help_heading = TARGET, value_parser = target("max-error"))]
+    pub(crate) max_error: Option<Target>,
 
     /// At most this size of all weight files, headers included: `12MB`, `12MiB`, `90%` of the source
-    #[arg(long, value_name = "SIZE", help_heading = "Target (exactly one)")]
-    pub(crate) target_size: Option<Size>,
+    #[arg(long, value_name = "SIZE", help_heading = TARGET, value_parser = target("target-size"))]
+    pub(crate) target_size: Option<Target>,
 
     /// How tables are encoded
     #[arg(long, value_name = "METHOD", default_value = "low-rank",

@@ -23,7 +23,11 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
     let prepared = Prepared::new(&checkpoint, &request, terminal)?;
     if args.dry_run {
         terminal.clear();
-        if args.json { print_json(prepared.plan())? } else { print(&prepared.plan().to_string())? }
+        if args.json {
+            print_json(prepared.plan())?
+        } else {
+            print(&prepared.plan().to_string())?
+        }
         return Ok(Outcome::Done);
     }
     let Finished { manifest, manifest_sha256 } = prepared.run(&args.output, replace(args.force), terminal)?;

@@ -16,6 +16,10 @@ pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> anyhow::Result<Out
     }
     let inspection = inspect(&checkpoint, &args.include, !args.no_spectrum, terminal)?;
     terminal.clear();
-    if args.json { print_json(&inspection)? } else { print(&report::inspection(&inspection))? }
+    if args.json {
+        print_json(&inspection)?
+    } else {
+        print(&report::inspection(&inspection))?
+    }
     Ok(Outcome::Done)
 }

@@ -18,12 +18,11 @@ use args::{Cli, Command};
 use output::Terminal;
 use signals::Signals;
 
-/// Exit codes; `docs/commands/exit-codes.md` is their contract.
+/// Exit codes; `docs/commands/exit-codes.md` is their contract. Wrong usage (2) ends in the parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
     Failed,
-    Usage,
     Different,
     GateNotMet,
     Signal(u8),
@@ -34,7 +33,6 @@ impl From<Outcome> for ExitCode {
         ExitCode::from(match outcome {
             Outcome::Done => 0,
             Outcome::Failed => 1,
-            Outcome::Usage => 2,
             Outcome::Different => 3,
             Outcome::GateNotMet => 4,
             Outcome::Signal(number) => 128 + number,

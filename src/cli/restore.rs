@@ -9,8 +9,7 @@ use super::settings::replace;
 use rankfold::report::text;
 
 pub(super) fn run(args: &RestoreArgs, terminal: &Terminal) -> anyhow::Result<Outcome> {
-    let Finished { manifest, manifest_sha256 } =
-        restore(&args.path, &args.output, replace(args.force), terminal)?;
+    let Finished { manifest, manifest_sha256 } = restore(&args.path, &args.output, replace(args.force), terminal)?;
     terminal.clear();
     if args.json {
         print_json(&manifest)?;

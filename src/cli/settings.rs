@@ -2,7 +2,6 @@
 
 use rankfold::codec::{Options, Split};
 use rankfold::convert::Request;
-use rankfold::locate::Selection;
 use rankfold::output::Replace;
 use rankfold::plan::Target;
 use rankfold::tensor::Dtype;
@@ -16,7 +15,8 @@ impl CompressArgs {
             target: self.target()?,
             method: self.method.clone(),
             options: Options { dtype: self.dtype.map(Dtype::from), split: self.split.into() },
-            selection: Selection { include: self.include.clone(), exclude: self.exclude.clone() },
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
             overrides: self.overrides.clone(),
             max_size: self.max_size,
         })
@@ -24,11 +24,7 @@ impl CompressArgs {
 
     /// The one target; the parser has seen to it that there is exactly one.
     fn target(&self) -> anyhow::Result<Target> {
-        let target = (self.reduction.map(Target::Reduction))
-            .or(self.rank.map(Target::Rank))
-            .or(self.energy.map(Target::Energy))
-            .or(self.max_error.map(Target::MaxError))
-            .or(self.target_size.map(Target::Size));
+        let target = self.reduction.or(self.rank).or(self.energy).or(self.max_error).or(self.target_size);
         target.ok_or_else(|| anyhow::anyhow!("no target given"))
     }
 }

@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
 use super::{Finished, config, refuse_overlap};
-use crate::checkpoint::{Checkpoint, TensorId, is_weights};
+use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{self, Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::locate::{self, Selection};
+use crate::locate::Selection;
 use crate::manifest::{
     Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, Source, TableRecord, TensorRecord, WeightsBytes,
 };
@@ -27,8 +27,10 @@ pub struct Request {
     pub method: String,
     /// The codec's options.
     pub options: Options,
-    /// Which tables.
-    pub selection: Selection,
+    /// Globs of the tables to take; token tables where there is none.
+    pub include: Vec<String>,
+    /// Globs of tables to leave alone.
+    pub exclude: Vec<String>,
     /// Other targets for some tables; of several that match the last counts.
     pub overrides: Vec<Override>,
     /// The most that all weight files may take.
@@ -75,13 +77,13 @@ impl<'c> Prepared<'c> {
         request.target.check()?;
         refuse_encoded(checkpoint)?;
         let codec = codec::find(&request.method)?;
-        let selected = super::select(checkpoint, &request.selection)?;
+        let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
-        let names: Vec<_> = selected.iter().map(|(id, _)| checkpoint.meta(*id).name.as_str()).collect();
+        let names: Vec<_> = selected.iter().map(|one| checkpoint.meta(one.table).name.as_str()).collect();
         overrides.check(&names)?;
         let shared = selected.len() > 1 && matches!(request.target, Target::Size(_));
         let mut tables = Vec::with_capacity(selected.len());
-        for (id, tied) in selected {
+        for Selected { table: id, tied, .. } in selected {
             let meta = checkpoint.meta(id);
             let target = overrides.target_for(&meta.name).unwrap_or(request.target);
             let table = analyze(checkpoint, codec, request, id, tied, target, observer)
@@ -192,9 +194,9 @@ impl<'c> Prepared<'c> {
         for table in &self.tables {
             let meta = self.checkpoint.meta(table.id);
             let place = |error: Error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name);
-            let steps = table.points.iter().map(|point| Step { bytes: point.bytes(), squared_error: point.squared_error });
-            let ladder =
-                Ladder::new(table.squared_norm, self.bytes_before(table), steps.collect()).map_err(place)?;
+            let steps =
+                table.points.iter().map(|point| Step { bytes: point.bytes(), squared_error: point.squared_error });
+            let ladder = Ladder::new(table.squared_norm, self.bytes_before(table), steps.collect()).map_err(place)?;
             fixed.push(match table.target {
                 Target::Reduction(_) | Target::Rank(_) => Some(0),
                 Target::Energy(energy) => Some(ladder.at_energy(energy).map_err(place)?),
@@ -368,8 +370,8 @@ impl<'c> Prepared<'c> {
             "method": self.codec.name(),
             "dtype": request.options.dtype,
             "split": request.options.split.name(),
-            "include": request.selection.include,
-            "exclude": request.selection.exclude,
+            "include": request.include,
+            "exclude": request.exclude,
             "overrides": overrides,
             "max_size": request.max_size.map(|size| size.to_string()),
         });

@@ -37,9 +37,8 @@ pub(crate) fn block(tables: &[TableRecord]) -> Value {
 /// # Errors
 /// [`ErrorKind::Malformed`] where `config` is not a JSON object, [`ErrorKind::Unsupported`] where both keys are taken.
 pub(crate) fn insert(config: &str, block: &Value) -> Result<String> {
-    let members: Map<String, Value> = serde_json::from_str(config).map_err(|error| {
-        Error::new(ErrorKind::Malformed, "not a JSON object").found(error.to_string())
-    })?;
+    let members: Map<String, Value> = serde_json::from_str(config)
+        .map_err(|error| Error::new(ErrorKind::Malformed, "not a JSON object").found(error.to_string()))?;
     let key = [PREFERRED_KEY, FALLBACK_KEY].into_iter().find(|key| !members.contains_key(*key)).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "the configuration has a block of this program already")
             .hint("start from the original checkpoint, or `rankfold restore` this one first")

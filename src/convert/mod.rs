@@ -46,9 +46,9 @@ fn refuse_overlap(source: &Checkpoint, destination: &Path) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let resolved = destination.canonicalize().or_else(|_| {
-        parent.canonicalize().map(|parent| parent.join(destination.file_name().unwrap_or_default()))
-    });
+    let resolved = destination
+        .canonicalize()
+        .or_else(|_| parent.canonicalize().map(|parent| parent.join(destination.file_name().unwrap_or_default())));
     let Ok(resolved) = resolved else { return Ok(()) };
     let inside = source.is_directory() && resolved.starts_with(&root);
     if inside || root.starts_with(&resolved) {

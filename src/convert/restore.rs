@@ -70,7 +70,11 @@ impl Job<'_> {
         files.extend(self.write_config()?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let weights = |files: &[FileRecord]| {
-            files.iter().filter(|file| crate::checkpoint::is_weights(Path::new(&file.path))).map(|file| file.bytes).sum()
+            files
+                .iter()
+                .filter(|file| crate::checkpoint::is_weights(Path::new(&file.path)))
+                .map(|file| file.bytes)
+                .sum()
         };
         Ok(Manifest {
             schema_version: crate::manifest::SCHEMA_VERSION,

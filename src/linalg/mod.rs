@@ -10,11 +10,13 @@ mod frame;
 mod gram;
 mod kernel;
 mod panels;
+mod product;
 mod residual;
 mod spectrum;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
 pub use factorize::{Factorization, factorize, spectrum};
+pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;

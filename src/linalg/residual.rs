@@ -6,13 +6,11 @@ use super::factorize::{SINGLE_IS_ENOUGH, check_entries};
 use super::frame::{Frame, power_of_two};
 use super::kernel::Kernel;
 use super::panels::Panels;
+use super::product::panels;
 use crate::codec::Measured;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
-
-/// Rows of B transposed that are read at a time.
-const RIGHT_ROWS: usize = 64;
 
 /// What is taken from the table: `-B 2^q`, and the `p` by which A has to be scaled so that A B becomes
 /// `A B 2^exponent`, the scale of the table.
@@ -87,21 +85,8 @@ fn measure_in<T: Element>(
     right: &dyn Rows,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    let (columns, rank) = right.shape();
-    let mut panels = Panels::zeros(rank, columns);
-    let mut block = vec![T::ZERO; RIGHT_ROWS.min(columns) * rank];
-    for start in (0..columns).step_by(RIGHT_ROWS) {
-        let end = columns.min(start + RIGHT_ROWS);
-        let block = &mut block[..(end - start) * rank];
-        T::read(right, start..end, block)?;
-        for (column, row) in block.chunks_exact(rank.max(1)).enumerate() {
-            for (j, &value) in row.iter().enumerate() {
-                panels.set(j, start + column, value);
-            }
-        }
-    }
     let exponent = Frame::<T>::scan(rows, observer)?.exponent;
-    let job = Stored { left, subtrahend: Subtrahend::new(panels, exponent) };
+    let job = Stored { left, subtrahend: Subtrahend::new(panels::<T>(right)?, exponent) };
     stream(rows, &job, &mut |_| Ok(()), observer)
 }
 

@@ -24,7 +24,7 @@ use crate::tensor::{Dtype, TensorMeta};
 
 pub use evidence::{ENOUGH, Evidence};
 pub use families::{FAMILIES, Family, TIED_BY_DEFAULT, UNTIED_BY_DEFAULT};
-pub use select::{Selection, Table, select};
+pub use select::{Selection, select};
 
 /// A checkpoint as [`locate`] sees it: no files, so that it can be made by hand.
 pub struct Inventory<'a> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use globset::{Glob, GlobMatcher};
 
-use super::{Candidate, Evidence, Role, Tie, refuse, roles};
+use super::{Candidate, Evidence, Role, refuse, roles};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::TensorMeta;
 
@@ -37,33 +37,6 @@ fn compile(text: &str) -> Result<GlobMatcher> {
     })
 }
 
-/// A table that is compressed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Table {
-    /// Position in the inventory.
-    pub tensor: usize,
-    /// Full name.
-    pub name: String,
-    /// What it is for.
-    pub role: Role,
-    /// Why it was taken.
-    pub evidence: Vec<Evidence>,
-    /// Tensors with the same bytes that are stored once with it.
-    pub tied: Vec<Tie>,
-}
-
-impl Table {
-    fn of(candidate: &Candidate) -> Self {
-        Table {
-            tensor: candidate.tensor,
-            name: candidate.name.clone(),
-            role: candidate.role,
-            evidence: candidate.evidence.clone(),
-            tied: candidate.tied.clone(),
-        }
-    }
-}
-
 /// The tables that `selection` takes, in the order of `tensors`; `candidates` are those that [`super::locate`] found
 /// in them.
 ///
@@ -73,16 +46,16 @@ impl Table {
 /// # Errors
 /// [`ErrorKind::Selection`] where nothing fits, where several tensors fit equally well and no name tells them apart,
 /// or where a glob names no tensor or none that can be a table; the message lists the candidates with their evidence.
-pub fn select(tensors: &[TensorMeta], candidates: &[Candidate], selection: &Selection) -> Result<Vec<Table>> {
+pub fn select(tensors: &[TensorMeta], candidates: &[Candidate], selection: &Selection) -> Result<Vec<Candidate>> {
     for glob in &selection.exclude {
         if !tensors.iter().any(|meta| glob.is_match(&meta.name)) {
             return Err(refuse::unmatched(glob.glob().glob(), "--exclude", tensors, candidates));
         }
     }
-    let mut tables: BTreeMap<usize, Table> = BTreeMap::new();
+    let mut tables: BTreeMap<usize, Candidate> = BTreeMap::new();
     if selection.include.is_empty() {
         let taken = candidates.iter().filter(|candidate| candidate.taken_by_default);
-        tables.extend(taken.map(|candidate| (candidate.tensor, Table::of(candidate))));
+        tables.extend(taken.map(|candidate| (candidate.tensor, candidate.clone())));
         if tables.is_empty() {
             return Err(refuse::undecided(tensors, candidates));
         }
@@ -92,7 +65,7 @@ pub fn select(tensors: &[TensorMeta], candidates: &[Candidate], selection: &Sele
             tables.entry(table.tensor).or_insert(table);
         }
     }
-    let mut kept: Vec<Table> = tables.into_values().filter(|table| !selection.excludes(&table.name)).collect();
+    let mut kept: Vec<Candidate> = tables.into_values().filter(|table| !selection.excludes(&table.name)).collect();
     if kept.is_empty() {
         return Err(refuse::all_excluded(candidates));
     }
@@ -104,7 +77,7 @@ pub fn select(tensors: &[TensorMeta], candidates: &[Candidate], selection: &Sele
 
 /// The tables that one `--include` glob names. Tensors among them that cannot be tables are passed over, as long as
 /// one can be.
-fn named(glob: &GlobMatcher, tensors: &[TensorMeta], candidates: &[Candidate]) -> Result<Vec<Table>> {
+fn named(glob: &GlobMatcher, tensors: &[TensorMeta], candidates: &[Candidate]) -> Result<Vec<Candidate>> {
     let text = glob.glob().glob();
     let matches: Vec<_> = tensors.iter().enumerate().filter(|(_, meta)| glob.is_match(&meta.name)).collect();
     if matches.is_empty() {
@@ -118,17 +91,22 @@ fn named(glob: &GlobMatcher, tensors: &[TensorMeta], candidates: &[Candidate]) -
             Some(name) => candidates.iter().find(|candidate| candidate.name == *name),
             None => own,
         };
-        let mut table = candidate.map(Table::of).unwrap_or_else(|| Table {
+        let mut table = candidate.cloned().unwrap_or_else(|| Candidate {
             tensor,
             name: meta.name.clone(),
+            dtype: meta.dtype,
+            shape: [rows, columns],
             role: Role::Unknown,
+            score: 0,
             evidence: vec![Evidence::Matrix { dtype: meta.dtype, rows, columns }],
             tied: vec![],
+            same_as: None,
+            taken_by_default: false,
         });
         table.evidence.push(Evidence::Included { glob: text.into() });
         Some(table)
     };
-    let tables: Vec<Table> = matches.iter().filter_map(table).collect();
+    let tables: Vec<Candidate> = matches.iter().filter_map(table).collect();
     match matches.first() {
         Some((_, meta)) if tables.is_empty() => Err(refuse::not_a_table(text, meta, candidates)),
         _ => Ok(tables),

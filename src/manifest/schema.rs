@@ -181,7 +181,7 @@ impl Manifest {
     /// [`ErrorKind::Unsupported`] where its schema is newer than this program.
     pub fn read(directory: &Path) -> Result<(Self, Vec<u8>)> {
         let path = directory.join(MANIFEST_NAME);
-        let bytes = limits::read_capped(&path, limits::MANIFEST).map_err(|error| match error.kind() {
+        let bytes = limits::read(&path, limits::MAX_JSON).map_err(|error| match error.kind() {
             ErrorKind::Io => error.hint("a directory that `rankfold compress` made has this file"),
             _ => error,
         })?;

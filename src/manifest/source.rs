@@ -78,8 +78,7 @@ fn check_untouched(
         .flat_map(|table| table.parts.iter().chain(&table.tied).chain([&table.name]))
         .map(String::as_str)
         .collect();
-    let names: BTreeSet<&str> =
-        source.tensors().chain(output.tensors()).map(|(_, meta)| meta.name.as_str()).collect();
+    let names: BTreeSet<&str> = source.tensors().chain(output.tensors()).map(|(_, meta)| meta.name.as_str()).collect();
     for name in names.difference(&touched) {
         observer.check()?;
         match (source.find(name), output.find(name)) {

@@ -95,8 +95,7 @@ impl Verification {
 /// Where there is no readable manifest, or the operating system refuses; differences are no errors.
 pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Manifest, Verification)> {
     let (manifest, bytes) = Manifest::read(directory)?;
-    let mut result =
-        Verification { manifest_sha256: digest(&bytes), files: 0, tensors: 0, differences: Vec::new() };
+    let mut result = Verification { manifest_sha256: digest(&bytes), files: 0, tensors: 0, differences: Vec::new() };
     if manifest.to_text()?.as_bytes() != bytes {
         result.note(Subject::File, MANIFEST_NAME, Change::Changed, "not in canonical form");
     }
@@ -107,8 +106,12 @@ pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Manifest, Ve
     }
     check_extra(directory, &manifest, &mut result)?;
     check_tables(&manifest, &mut result);
-    let weights: u64 =
-        manifest.files.iter().filter(|file| crate::checkpoint::is_weights(Path::new(&file.path))).map(|f| f.bytes).sum();
+    let weights: u64 = manifest
+        .files
+        .iter()
+        .filter(|file| crate::checkpoint::is_weights(Path::new(&file.path)))
+        .map(|f| f.bytes)
+        .sum();
     if weights != manifest.weights_bytes.after {
         let detail = format!("weights_bytes.after: expected {weights}, found {}", manifest.weights_bytes.after);
         result.note(Subject::File, MANIFEST_NAME, Change::Changed, detail);
@@ -163,12 +166,7 @@ pub(super) fn inside(directory: &Path, record: &FileRecord) -> Result<PathBuf> {
     Ok(directory.join(path))
 }
 
-fn check_file(
-    directory: &Path,
-    record: &FileRecord,
-    result: &mut Verification,
-    observer: &dyn Observer,
-) -> Result<()> {
+fn check_file(directory: &Path, record: &FileRecord, result: &mut Verification, observer: &dyn Observer) -> Result<()> {
     let path = inside(directory, record)?;
     let change = file_change(&path, record, observer)?;
     result.files += 1;
@@ -202,10 +200,7 @@ fn check_file(
         result.tensors += 1;
         let meta = &reader.tensors()[index];
         if *meta != tensor.meta() {
-            let detail = format!(
-                "expected {} {:?}, found {} {:?}",
-                tensor.dtype, tensor.shape, meta.dtype, meta.shape
-            );
+            let detail = format!("expected {} {:?}, found {} {:?}", tensor.dtype, tensor.shape, meta.dtype, meta.shape);
             result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
         } else if let Some(expected) = &tensor.sha256 {
             let found = digest(&reader.bytes(index)?);
