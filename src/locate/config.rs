@@ -95,7 +95,7 @@ impl Facts {
 
 fn explicit_tie(path: &str, object: &Map<String, Value>) -> Option<TieClaim> {
     let tied = object.get("tie_word_embeddings")?.as_bool()?;
-    Some(TieClaim { tied, explicit: true, text: format!("{path}tie_word_embeddings = {tied}") })
+    Some(TieClaim { tied, explicit: true, text: format!("{}tie_word_embeddings = {tied}", path.escape_debug()) })
 }
 
 fn default_tie(object: &Map<String, Value>) -> Option<TieClaim> {

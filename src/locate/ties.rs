@@ -12,7 +12,8 @@ fn may_tie(candidate: &Candidate) -> bool {
 /// Of several copies, the one that the others are stored as: a token table before a head, `shared` before its
 /// aliases, then the first.
 fn precedence(candidate: &Candidate) -> (Role, bool, usize) {
-    (candidate.role, !candidate.name.ends_with("shared.weight"), candidate.tensor)
+    let shared = candidate.name == "shared.weight" || candidate.name.ends_with(".shared.weight");
+    (candidate.role, !shared, candidate.tensor)
 }
 
 /// Finds candidates of the same dtype, shape and bytes.
