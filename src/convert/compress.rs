@@ -194,16 +194,24 @@ impl<'c> Prepared<'c> {
         for table in &self.tables {
             let meta = self.checkpoint.meta(table.id);
             let place = |error: Error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name);
-            let steps =
-                table.points.iter().map(|point| Step { bytes: point.bytes(), squared_error: point.squared_error });
-            let ladder = Ladder::new(table.squared_norm, self.bytes_before(table), steps.collect()).map_err(place)?;
+            let dropped = |point: &Point| match point.retained_energy {
+                Some(energy) => (1.0 - energy) * table.squared_norm,
+                None => point.squared_error,
+            };
+            let ladder = |squared_error: &dyn Fn(&Point) -> f64| {
+                let steps = table.points.iter();
+                let steps = steps.map(|point| Step { bytes: point.bytes(), squared_error: squared_error(point) });
+                Ladder::new(table.squared_norm, self.bytes_before(table), steps.collect()).map_err(place)
+            };
+            let errors = ladder(&|point| point.squared_error)?;
             fixed.push(match table.target {
                 Target::Reduction(_) | Target::Rank(_) => Some(0),
-                Target::Energy(energy) => Some(ladder.at_energy(energy).map_err(place)?),
-                Target::MaxError(error) => Some(ladder.at_max_error(error).map_err(place)?),
+                // What is kept of the singular values, whatever rounding the factors costs.
+                Target::Energy(energy) => Some(ladder(&dropped)?.at_energy(energy).map_err(place)?),
+                Target::MaxError(error) => Some(errors.at_max_error(error).map_err(place)?),
                 Target::Size(_) => None,
             });
-            ladders.push(ladder);
+            ladders.push(errors);
         }
         let steps = match self.request.target {
             Target::Size(size) if fixed.contains(&None) => {

@@ -5,8 +5,7 @@ mod families;
 use families::families;
 use proptest::prelude::*;
 use rankfold::locate::{
-    Candidate, Evidence, FAMILIES, Inventory, Role, Selection, TIED_BY_DEFAULT, Table, UNTIED_BY_DEFAULT, locate,
-    select,
+    Candidate, Evidence, FAMILIES, Inventory, Role, Selection, TIED_BY_DEFAULT, UNTIED_BY_DEFAULT, locate, select,
 };
 use rankfold::tensor::{Dtype, TensorMeta};
 use rankfold::{Error, ErrorKind};
@@ -42,7 +41,7 @@ impl Model {
         locate(&Inventory { tensors: &self.tensors, config: self.config.as_ref(), same_bytes: &same_bytes }).unwrap()
     }
 
-    fn select(&self, include: &[&str], exclude: &[&str]) -> Result<Vec<Table>, Error> {
+    fn select(&self, include: &[&str], exclude: &[&str]) -> Result<Vec<Candidate>, Error> {
         select(&self.tensors, &self.candidates(), &Selection::new(include, exclude)?)
     }
 
