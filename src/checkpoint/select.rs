@@ -126,7 +126,7 @@ fn in_folder(root: &Path, files: &[PathBuf], folder: &Path) -> Result<Option<Wei
                 [file] => return Ok(Some(Weights::of_file(file.clone()))),
                 _ => {
                     return Err(Error::new(ErrorKind::Selection, "several weight files in the directory")
-                        .at(root.join(folder))
+                        .at(root.components().chain(folder.components()).collect::<PathBuf>())
                         .expected(format!("one, or one called `{STEM}{ending}`"))
                         .found(paths::list(found.into_iter(), |path| paths::quote(path)))
                         .hint("pass the file that is meant"));

@@ -1,13 +1,12 @@
 //! Writes a file piece by piece, and digests it meanwhile.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
+use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 
 use super::Layout;
@@ -16,36 +15,41 @@ use crate::error::{Error, ErrorKind, Result};
 /// Bytes that are written and digested at a time: they stay in the second-level cache in between.
 const PIECE: usize = 1 << 18;
 
-/// Bytes by which the file has to grow before the digest of the whole is told.
-const NOTICE: u64 = 1 << 20;
+/// Bytes from which a second thread is worth waking.
+const PARALLEL: usize = 4 * PIECE;
 
-/// Notices that may be waiting. It bounds how far the digest of the whole lags behind, so that what it reads is
-/// still cached.
-const WAITING: usize = 16;
+/// Pieces after which the disk is asked to begin with them.
+const FLUSHED: usize = 64;
 
 /// A file being written. Tensors come in any order, the pieces of each in theirs; several may be open at a time.
 ///
-/// The digest of each tensor is taken on the thread that writes. That of the whole file is taken on another, which
-/// follows the part of the file that is complete from the start and reads it back: pieces need not be kept until
-/// their turn comes, and what is digested is what the file holds.
+/// Two digests of every byte are needed, that of its tensor and that of the file; they cost more than the copy itself,
+/// so that for long pieces one is taken on each of two threads, which also share the writing. Bytes that come before
+/// their turn in the file are read back for the digest of the file once it gets there, so that nothing is kept in
+/// memory.
 ///
 /// Dropped before [`Writer::finish`], it leaves what was written so far; the directory is for the caller to remove.
 pub struct Writer {
     path: PathBuf,
-    file: Arc<File>,
+    file: File,
     layout: Layout,
     tensors: Vec<Progress>,
-    /// Position in [`Layout::order`] of the first tensor that is not complete.
-    next: usize,
-    /// Bytes from the start of the file that the digest of the whole was told to be complete.
-    told: u64,
-    follower: Follower,
+    whole: Whole,
 }
 
 /// How much of a tensor was written, and its digest so far.
 struct Progress {
     written: u64,
     hasher: Sha256,
+}
+
+/// The digest of the whole file so far.
+struct Whole {
+    hasher: Sha256,
+    /// Bytes from the start of the file that were digested.
+    digested: u64,
+    /// Position in [`Layout::order`] of the first tensor that was not complete when last looked at.
+    next: usize,
 }
 
 /// What a finished file is.
@@ -67,11 +71,13 @@ impl Writer {
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
         let mut options = File::options();
         let file = options.read(true).write(true).create_new(true).open(path);
-        let file = Arc::new(file.map_err(|error| Error::io("cannot create", path, error))?);
-        file.write_all_at(layout.header(), 0).map_err(|error| Error::io("cannot write", path, error))?;
-        let follower = Follower::start(Arc::clone(&file)).map_err(|error| Error::io("cannot digest", path, error))?;
+        let file = file.map_err(|error| Error::io("cannot create", path, error))?;
+        let header = layout.header();
+        file.write_all_at(header, 0).map_err(|error| Error::io("cannot write", path, error))?;
+        let mut whole = Whole { hasher: Sha256::new(), digested: header.len() as u64, next: 0 };
+        whole.hasher.update(header);
         let tensors = (0..layout.tensors()).map(|_| Progress { written: 0, hasher: Sha256::new() }).collect();
-        Ok(Writer { path: path.to_owned(), file, layout, tensors, next: 0, told: 0, follower })
+        Ok(Writer { path: path.to_owned(), file, layout, tensors, whole })
     }
 
     /// Appends `bytes` to tensor `index` of the slice that the layout was given.
@@ -81,22 +87,36 @@ impl Writer {
     /// cannot be written.
     pub fn write(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
         let Range { start, end } = self.layout.range(index);
-        let length = end - start;
-        let fits = |written: u64| written.checked_add(bytes.len() as u64).is_some_and(|sum| sum <= length);
-        if !fits(self.tensors[index].written) {
+        let written = self.tensors[index].written;
+        let length = bytes.len() as u64;
+        if written.checked_add(length).is_none_or(|sum| sum > end - start) {
             return Err(Error::new(ErrorKind::Output, format!("tensor {index} of the file gets too many bytes"))
                 .at(&self.path)
-                .expected(format!("{length}"))
-                .found(format!("{} and {} more", self.tensors[index].written, bytes.len())));
+                .expected(format!("{}", end - start))
+                .found(format!("{written} and {length} more")));
         }
-        for piece in bytes.chunks(PIECE) {
-            let progress = &mut self.tensors[index];
-            self.file
-                .write_all_at(piece, start + progress.written)
-                .map_err(|error| Error::io("cannot write", &self.path, error))?;
-            progress.hasher.update(piece);
-            progress.written += piece.len() as u64;
-            self.follow(NOTICE);
+        let position = start + written;
+        self.catch_up()?;
+        let in_turn = position == self.whole.digested;
+        let file = &self.file;
+        let own = &mut self.tensors[index].hasher;
+        let result = if in_turn && bytes.len() >= PARALLEL {
+            let whole = &mut self.whole.hasher;
+            let (first, second) = rayon::join(
+                || Lane::FIRST.store(file, bytes, position, own),
+                || Lane::SECOND.store(file, bytes, position, whole),
+            );
+            first.and(second)
+        } else {
+            if in_turn {
+                self.whole.hasher.update(bytes);
+            }
+            Lane::ONLY.store(file, bytes, position, own)
+        };
+        result.map_err(|error| Error::io("cannot write", &self.path, error))?;
+        self.tensors[index].written += length;
+        if in_turn {
+            self.whole.digested += length;
         }
         Ok(())
     }
@@ -116,11 +136,8 @@ impl Writer {
                     .found(format!("{}", progress.written)));
             }
         }
-        self.follow(0);
-        // The disk works while the rest is being digested.
-        let flushed = self.file.sync_all();
-        let digest = self.follower.finish().map_err(|error| Error::io("cannot read back", &self.path, error))?;
-        flushed.map_err(|error| Error::io("cannot flush", &self.path, error))?;
+        self.catch_up()?;
+        self.file.sync_all().map_err(|error| Error::io("cannot flush", &self.path, error))?;
         let metadata = self.file.metadata().map_err(|error| Error::io("cannot look at", &self.path, error))?;
         if metadata.len() != self.layout.file_bytes() {
             return Err(Error::new(ErrorKind::Output, "file is of another length than predicted")
@@ -129,67 +146,70 @@ impl Writer {
                 .found(format!("{}", metadata.len())));
         }
         let tensor_sha256 = self.tensors.into_iter().map(|progress| hex(progress.hasher)).collect();
-        Ok(Written { bytes: metadata.len(), sha256: hex(digest), tensor_sha256 })
+        Ok(Written { bytes: metadata.len(), sha256: hex(self.whole.hasher), tensor_sha256 })
     }
 
-    /// Tells the digest of the whole how far the file is complete, if that is at least `notice` bytes further.
-    fn follow(&mut self, notice: u64) {
+    /// Reads back and digests what was written ahead of its turn and is in turn now.
+    fn catch_up(&mut self) -> Result<()> {
         let mut complete = self.layout.file_bytes();
-        while let Some(&index) = self.layout.order().get(self.next) {
+        while let Some(&index) = self.layout.order().get(self.whole.next) {
             let Range { start, end } = self.layout.range(index);
             let written = self.tensors[index].written;
             if written < end - start {
                 complete = start + written;
                 break;
             }
-            self.next += 1;
+            self.whole.next += 1;
         }
-        if complete - self.told >= notice {
-            self.told = complete;
-            self.follower.complete_to(complete);
+        let mut piece = Vec::new();
+        while self.whole.digested < complete {
+            let wanted = (complete - self.whole.digested).min(PIECE as u64);
+            piece.resize(wanted as usize, 0);
+            self.file
+                .read_exact_at(&mut piece, self.whole.digested)
+                .map_err(|error| Error::io("cannot read back", &self.path, error))?;
+            self.whole.hasher.update(&piece);
+            self.whole.digested += wanted;
         }
+        Ok(())
     }
 }
 
-/// The thread that digests the whole file.
-struct Follower {
-    notices: SyncSender<u64>,
-    thread: JoinHandle<std::io::Result<Sha256>>,
+/// One of several threads that share the writing of the same bytes; each digests all of them for itself.
+#[derive(Clone, Copy)]
+struct Lane {
+    number: usize,
+    of: usize,
 }
 
-impl Follower {
-    fn start(file: Arc<File>) -> std::io::Result<Self> {
-        let (notices, receiver) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("digest".into()).spawn(move || digest(&file, &receiver))?;
-        Ok(Follower { notices, thread })
-    }
+impl Lane {
+    const ONLY: Lane = Lane { number: 0, of: 1 };
+    const FIRST: Lane = Lane { number: 0, of: 2 };
+    const SECOND: Lane = Lane { number: 1, of: 2 };
 
-    /// Lets the digest go on to byte `end`; waits where it lags far behind.
-    fn complete_to(&self, end: u64) {
-        // A thread that has ended has an error to give, which `finish` reports.
-        let _ = self.notices.send(end);
-    }
-
-    fn finish(self) -> std::io::Result<Sha256> {
-        drop(self.notices);
-        self.thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the digesting thread panicked")))
-    }
-}
-
-/// Digests `file` from its start as far as each notice says, until there are no more.
-fn digest(file: &File, notices: &Receiver<u64>) -> std::io::Result<Sha256> {
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; PIECE];
-    let mut position = 0;
-    for end in notices {
-        while position < end {
-            let wanted = (end - position).min(PIECE as u64) as usize;
-            file.read_exact_at(&mut piece[..wanted], position)?;
-            hasher.update(&piece[..wanted]);
-            position += wanted as u64;
+    /// Digests `bytes` and writes this lane's pieces of them to `file` from `position` on.
+    fn store(self, file: &File, bytes: &[u8], position: u64, hasher: &mut Sha256) -> std::io::Result<()> {
+        let mut offset = position;
+        for (number, piece) in bytes.chunks(PIECE).enumerate() {
+            if number % self.of == self.number {
+                file.write_all_at(piece, offset)?;
+            }
+            hasher.update(piece);
+            offset += piece.len() as u64;
+            if self.number == 0 && number % FLUSHED == FLUSHED - 1 {
+                begin_flush(file, offset);
+            }
         }
+        Ok(())
     }
-    Ok(hasher)
+}
+
+/// Lets the disk begin with the [`FLUSHED`] pieces before `end`, so that the last flush finds little left to do.
+fn begin_flush(file: &File, end: u64) {
+    let length = (FLUSHED * PIECE) as u64;
+    // Linux starts to write back what it is told will not be needed; clean pages that it drops are read again at the
+    // cost of a disk access. Where the advice is not taken, everything is left to the last flush.
+    let _ = fadvise(file, end.saturating_sub(length), NonZeroU64::new(length), Advice::DontNeed);
 }
 
 /// The digest in lower-case hex.
