@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::element::Element;
-use super::kernel::{Kernel, TILE_ROWS};
+use super::kernel::{InstructionSet, Kernel, TILE_ROWS};
+use super::loops::{Norms, Spread};
 use super::panels::padded;
 use super::residual::Subtrahend;
 use crate::codec::Measured;
@@ -82,6 +83,7 @@ impl<T: Element> Block<T> {
     fn compute(&mut self, table: &dyn Rows, job: &dyn Job<T>, kernel: Kernel<T>) -> Result<Sums> {
         let columns = table.shape().1;
         let scale = T::nearest(job.subtrahend().table_scale());
+        let set = InstructionSet::best();
         self.bytes.clear();
         if self.range.len() < self.padded_rows() {
             // The rows of an earlier block must not be multiplied again.
@@ -93,31 +95,15 @@ impl<T: Element> Block<T> {
             let rows = &mut self.rows[..(end - start) * columns];
             T::read(table, start..end, rows)?;
             let at = (start - self.range.start) * self.stride;
-            for (out, row) in self.table[at..].chunks_exact_mut(self.stride).zip(rows.chunks_exact(columns)) {
-                out.iter_mut().zip(row).for_each(|(out, &value)| *out = value.place(scale, T::ZERO));
-                // The residual of the block before is also in the padding.
-                out[columns..].fill(T::ZERO);
-            }
+            let out = &mut self.table[at..];
+            set.run(Spread { rows, columns, scale, out, stride: self.stride });
         }
-        let squared_norm = sum_of_squares(&self.table);
+        let (squared_norm, _) = set.run(Norms(&self.table));
         job.left(kernel, self)?;
         job.subtrahend().subtract(kernel, self);
-        let largest_error = self.table.iter().fold(0.0f64, |largest, value| largest.max(value.double().abs()));
-        Ok(Sums { squared_norm, squared_error: sum_of_squares(&self.table), largest_error })
+        let (squared_error, largest_error) = set.run(Norms(&self.table));
+        Ok(Sums { squared_norm, squared_error, largest_error })
     }
-}
-
-/// Sum in doubles, in a fixed order with room for vector instructions.
-fn sum_of_squares<T: Element>(values: &[T]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0; LANES];
-    // Strides are multiples of the lanes, so that nothing remains.
-    for values in values.chunks_exact(LANES) {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += value.double() * value.double();
-        }
-    }
-    sums.iter().sum()
 }
 
 /// Runs `job` on every block of `rows`, gives `sink` their bytes in order, and sums up the errors.

@@ -37,8 +37,8 @@ pub(super) trait Element: Lane {
     /// The numbers as what a caller rounds them in.
     fn values(values: &mut [Self]) -> Values<'_>;
 
-    /// Whether the magnitude exceeds `limit`, or there is none.
-    fn exceeds(self, limit: Self) -> bool;
+    /// The larger of this number, which is a magnitude, and the magnitude of `value`; NaN is above all.
+    fn larger(self, value: Self) -> Self;
 }
 
 macro_rules! element {
@@ -73,9 +73,9 @@ macro_rules! element {
             }
 
             #[inline(always)]
-            fn exceeds(self, limit: Self) -> bool {
-                // Written so that NaN counts as too large.
-                !(self.abs() <= limit)
+            fn larger(self, value: Self) -> Self {
+                // Magnitudes are ordered as their bits are, and NaN lies above all of them.
+                <$lane>::from_bits(self.to_bits().max(value.abs().to_bits()))
             }
         }
     };

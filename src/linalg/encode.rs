@@ -3,7 +3,8 @@
 use super::block::{Block, Job, stream};
 use super::element::Element;
 use super::factorize::{Factorization, SINGLE_IS_ENOUGH};
-use super::kernel::Kernel;
+use super::kernel::{InstructionSet, Kernel};
+use super::loops::Gather;
 use super::panels::Panels;
 use super::residual::Subtrahend;
 use crate::codec::{Measured, Split};
@@ -164,11 +165,12 @@ impl<T: Element> Job<T> for Encode<'_, T> {
                 let rows = scratch.len() / padded;
                 scratch.fill(T::ZERO);
                 vectors.multiply(kernel, rows, table, *stride, scratch);
-                for (out, row) in left.chunks_exact_mut(rank).zip(scratch.chunks_exact(padded)).take(count) {
-                    for ((out, value), power) in out.iter_mut().zip(row).zip(&self.left_powers) {
-                        *out = T::nearest(value.double() * power);
-                    }
-                }
+                InstructionSet::best().run(Gather {
+                    rows: scratch,
+                    stride: padded,
+                    factors: &self.left_powers,
+                    out: &mut left[..count * rank],
+                });
             }
             None => {
                 for (row, out) in range.clone().zip(left.chunks_exact_mut(rank)) {

@@ -1,12 +1,14 @@
 //! Where a table's numbers are moved before they are multiplied: near zero mean, near magnitude one.
 
 use super::element::Element;
+use super::kernel::InstructionSet;
+use super::loops::Survey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
 /// Rows that the mean and the scale are taken from.
-const SAMPLE: usize = 2048;
+const SAMPLE: usize = 1024;
 
 /// Rows that a scan of the whole table reads at a time.
 const BLOCK: usize = 64;
@@ -27,33 +29,33 @@ impl<T: Element> Frame<T> {
         let sampled = count.min(SAMPLE);
         let mut row = vec![T::ZERO; columns];
         let mut sums = vec![0.0; columns];
-        let mut largest = 0.0f64;
+        let mut largest = T::ZERO;
         for i in 0..sampled {
-            // The product cannot overflow: `sampled` is small and rows take at least a byte.
+            // In wide integers, where the product cannot overflow.
             let at = (i as u128 * count as u128 / sampled as u128) as usize;
             T::read(rows, at..at + 1, &mut row)?;
-            for (sum, value) in sums.iter_mut().zip(&row) {
-                *sum += value.double() / sampled as f64;
-                largest = largest.max(value.double().abs());
-            }
+            largest = InstructionSet::best().run(Survey { rows: &row, sums: &mut sums, largest });
         }
-        Ok(Frame::new(largest, &sums))
+        sums.iter_mut().for_each(|sum| *sum /= sampled as f64);
+        Ok(Frame::new(largest.double(), &sums))
     }
 
-    /// From the largest magnitude in the whole table, for a table that its sample does not resemble.
+    /// From the whole table, for a table that its sample does not resemble.
     pub(super) fn scan(rows: &dyn Rows, observer: &dyn Observer) -> Result<Self> {
         let (count, columns) = rows.shape();
         let mut block = vec![T::ZERO; BLOCK * columns];
-        let mut largest = 0.0f64;
+        let mut sums = vec![0.0; columns];
+        let mut largest = T::ZERO;
         for start in (0..count).step_by(BLOCK) {
             observer.check()?;
             let end = count.min(start + BLOCK);
             let block = &mut block[..(end - start) * columns];
             T::read(rows, start..end, block)?;
             check_finite(start, columns, block)?;
-            largest = block.iter().fold(largest, |largest, value| largest.max(value.double().abs()));
+            largest = InstructionSet::best().run(Survey { rows: block, sums: &mut sums, largest });
         }
-        Ok(Frame::new(largest, &vec![0.0; columns]))
+        sums.iter_mut().for_each(|sum| *sum /= count as f64);
+        Ok(Frame::new(largest.double(), &sums))
     }
 
     fn new(largest: f64, mean: &[f64]) -> Self {

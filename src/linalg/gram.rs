@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use super::buffer::Buffer;
 use super::element::Element;
 use super::frame::{Frame, power_of_two};
-use super::kernel::{Kernel, Strides, TILE_ROWS};
+use super::kernel::{InstructionSet, Kernel, Strides, TILE_ROWS};
+use super::loops::{AddTo, Place};
 use super::panels::{SLAB, padded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
@@ -114,29 +115,25 @@ fn pack<T: Element>(
     let width = T::TILE_COLUMNS;
     let columns = frame.shift.len();
     let scale = T::nearest(power_of_two(frame.exponent));
-    let limit = T::nearest(T::LIMIT);
+    let set = InstructionSet::best();
     let mut sums = vec![0.0; columns];
     let mut scratch = vec![T::ZERO; READ.min(range.len()) * columns];
-    let mut within = true;
     for start in range.clone().step_by(READ) {
         let end = range.end.min(start + READ);
         let scratch = &mut scratch[..(end - start) * columns];
         T::read(rows, start..end, scratch)?;
-        for (index, row) in scratch.chunks_exact(columns).enumerate() {
-            let at = (start - range.start + index) * width;
-            let panels = slab.chunks_exact_mut(SLAB * width);
-            let shifts = frame.shift.chunks(width);
-            for (((panel, row), shift), sums) in panels.zip(row.chunks(width)).zip(shifts).zip(sums.chunks_mut(width)) {
-                let panel = &mut panel[at..at + row.len()];
-                for (((out, &value), &shift), sum) in panel.iter_mut().zip(row).zip(shift).zip(sums) {
-                    *out = value.place(scale, shift);
-                    *sum += out.double();
-                    within &= !out.exceeds(limit);
-                }
+        if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums: &mut sums }) {
+            return Ok(None);
+        }
+        for (panel, first) in slab.chunks_exact_mut(SLAB * width).zip((0..columns).step_by(width)) {
+            let taken = first..columns.min(first + width);
+            let panel = panel[(start - range.start) * width..].chunks_exact_mut(width);
+            for (out, row) in panel.zip(scratch.chunks_exact(columns)) {
+                out[..taken.len()].copy_from_slice(&row[taken.clone()]);
             }
         }
     }
-    Ok(within.then_some(sums))
+    Ok(Some(sums))
 }
 
 /// A block of the lower triangle: its place, and its entries.
@@ -168,6 +165,7 @@ impl Block<'_> {
     /// Adds the products of the packed columns of this block over `depth` rows.
     fn add_products<T: Element>(mut self, kernel: Kernel<T>, packed: &Packed<T>, depth: usize) {
         let width = T::TILE_COLUMNS;
+        let set = InstructionSet::best();
         let mut tile = Buffer::<T>::zeros(width * width);
         let strides = Strides { row: 1, step: width, out: width };
         for column in (0..self.entries.ncols()).step_by(width) {
@@ -186,10 +184,9 @@ impl Block<'_> {
                     }
                 }
                 let entries = self.entries.as_mut().split_at_mut(row, column).3;
-                for (entries, sums) in entries.col_iter_mut().zip(tile.chunks_exact(width)) {
-                    for (entry, sum) in entries.iter_mut().zip(sums) {
-                        *entry += sum.double();
-                    }
+                let entries = entries.col_iter_mut().filter_map(|column| column.try_as_col_major_mut());
+                for (sums, terms) in entries.zip(tile.chunks_exact(width)) {
+                    set.run(AddTo { sums: sums.as_slice_mut(), terms });
                 }
             }
         }

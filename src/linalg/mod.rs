@@ -9,6 +9,7 @@ mod factorize;
 mod frame;
 mod gram;
 mod kernel;
+mod loops;
 mod panels;
 mod product;
 mod residual;

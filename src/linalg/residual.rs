@@ -4,13 +4,17 @@ use super::block::{Block, Job, stream};
 use super::element::Element;
 use super::factorize::{SINGLE_IS_ENOUGH, check_entries};
 use super::frame::{Frame, power_of_two};
-use super::kernel::Kernel;
+use super::kernel::{InstructionSet, Kernel};
+use super::loops::Scale;
 use super::panels::Panels;
 use super::product::panels;
 use crate::codec::Measured;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
+
+/// How far, in powers of two, B may be from magnitude one.
+const NEAR: i32 = 30;
 
 /// What is taken from the table: `-B 2^q`, and the `p` by which A has to be scaled so that A B becomes
 /// `A B 2^exponent`, the scale of the table.
@@ -25,8 +29,9 @@ impl<T: Element> Subtrahend<T> {
     pub(super) fn new(mut panels: Panels<T>, exponent: i32) -> Self {
         let largest = panels.largest();
         let right = if largest > 0.0 && largest.is_finite() { -(largest.log2().floor() as i32) } else { 0 };
-        // Both scales have to be numbers of T, whatever the split made of the magnitudes.
-        let right = right.clamp(-126, 126);
+        // Both scales have to be numbers of T, whatever the split made of the magnitudes; where B can take all of
+        // the scale, A need not be touched.
+        let right = if (right - exponent).abs() <= NEAR { exponent } else { right.clamp(-126, 126) };
         let scale = -power_of_two(right);
         panels.map(|value| T::nearest(value.double() * scale));
         Subtrahend { panels, exponent, left_scale: power_of_two(exponent - right) }
@@ -48,7 +53,9 @@ impl<T: Element> Subtrahend<T> {
 
     /// Turns the block's scaled rows of the table into those of the residual; scales its rows of A on the way.
     pub(super) fn subtract(&self, kernel: Kernel<T>, block: &mut Block<T>) {
-        block.left.iter_mut().for_each(|value| *value = T::nearest(value.double() * self.left_scale));
+        if self.left_scale != 1.0 {
+            InstructionSet::best().run(Scale { values: &mut block.left, scale: self.left_scale });
+        }
         self.panels.multiply(kernel, block.padded_rows(), &block.left, self.rank(), &mut block.table);
     }
 }

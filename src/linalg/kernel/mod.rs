@@ -9,6 +9,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+mod work;
+
+pub(crate) use work::Work;
 
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 8;

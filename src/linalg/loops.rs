@@ -1,0 +1,157 @@
+//! What is done to numbers one by one, beside the products.
+
+use super::element::Element;
+use super::kernel::Work;
+
+/// Partial sums: enough to fill a register of doubles, in a fixed order whatever the instructions.
+const LANES: usize = 8;
+
+/// Moves rows into a [frame](super::frame::Frame) in place and sums up their columns; tells whether all are within
+/// the limit.
+pub(super) struct Place<'a, T> {
+    pub(super) rows: &'a mut [T],
+    pub(super) shift: &'a [T],
+    pub(super) scale: T,
+    pub(super) sums: &'a mut [f64],
+}
+
+impl<T: Element> Work for Place<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let mut largest = [T::ZERO; 2 * LANES];
+        for row in self.rows.chunks_exact_mut(self.shift.len()) {
+            for ((value, &shift), sum) in row.iter_mut().zip(self.shift).zip(self.sums.iter_mut()) {
+                *value = value.place(self.scale, shift);
+                *sum += value.double();
+            }
+            let (chunks, rest) = row.as_chunks::<{ 2 * LANES }>();
+            for values in chunks {
+                largest.iter_mut().zip(values).for_each(|(largest, &value)| *largest = largest.larger(value));
+            }
+            largest.iter_mut().zip(rest).for_each(|(largest, &value)| *largest = largest.larger(value));
+        }
+        largest.iter().all(|largest| largest.double() <= T::LIMIT)
+    }
+}
+
+/// Sums up columns, and finds the largest magnitude beside the one given.
+pub(super) struct Survey<'a, T> {
+    pub(super) rows: &'a [T],
+    pub(super) sums: &'a mut [f64],
+    pub(super) largest: T,
+}
+
+impl<T: Element> Work for Survey<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        let mut largest = [self.largest; 2 * LANES];
+        for row in self.rows.chunks_exact(self.sums.len()) {
+            self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value.double());
+            for values in row.chunks(2 * LANES) {
+                largest.iter_mut().zip(values).for_each(|(largest, &value)| *largest = largest.larger(value));
+            }
+        }
+        largest.into_iter().fold(T::ZERO, T::larger)
+    }
+}
+
+/// Adds sums of products to doubles.
+pub(super) struct AddTo<'a, T> {
+    pub(super) sums: &'a mut [f64],
+    pub(super) terms: &'a [T],
+}
+
+impl<T: Element> Work for AddTo<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.sums.iter_mut().zip(self.terms).for_each(|(sum, term)| *sum += term.double());
+    }
+}
+
+/// Copies rows, scaled, to where rows are further apart; what lies between becomes zero.
+pub(super) struct Spread<'a, T> {
+    pub(super) rows: &'a [T],
+    pub(super) columns: usize,
+    pub(super) scale: T,
+    pub(super) out: &'a mut [T],
+    pub(super) stride: usize,
+}
+
+impl<T: Element> Work for Spread<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let outs = self.out.chunks_exact_mut(self.stride);
+        for (row, out) in self.rows.chunks_exact(self.columns).zip(outs) {
+            let (out, padding) = out.split_at_mut(self.columns);
+            out.iter_mut().zip(row).for_each(|(out, &value)| *out = value.place(self.scale, T::ZERO));
+            padding.fill(T::ZERO);
+        }
+    }
+}
+
+/// Copies rows without what lies between them, each column times its factor.
+pub(super) struct Gather<'a, T> {
+    pub(super) rows: &'a [T],
+    pub(super) stride: usize,
+    pub(super) factors: &'a [f64],
+    pub(super) out: &'a mut [T],
+}
+
+impl<T: Element> Work for Gather<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let outs = self.out.chunks_exact_mut(self.factors.len());
+        for (row, out) in self.rows.chunks_exact(self.stride).zip(outs) {
+            for ((out, value), factor) in out.iter_mut().zip(row).zip(self.factors) {
+                *out = T::nearest(value.double() * factor);
+            }
+        }
+    }
+}
+
+/// Multiplies by a power of two.
+pub(super) struct Scale<'a, T> {
+    pub(super) values: &'a mut [T],
+    pub(super) scale: f64,
+}
+
+impl<T: Element> Work for Scale<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.values.iter_mut().for_each(|value| *value = T::nearest(value.double() * self.scale));
+    }
+}
+
+/// The sum of squares, in doubles, and the largest magnitude.
+pub(super) struct Norms<'a, T>(pub(super) &'a [T]);
+
+impl<T: Element> Work for Norms<'_, T> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run(self) -> (f64, f64) {
+        let mut sums = [0.0; LANES];
+        let mut largest = [T::ZERO; LANES];
+        // The rows' stride is a multiple of the lanes, so that nothing remains.
+        for values in self.0.as_chunks::<LANES>().0 {
+            for ((sum, largest), &value) in sums.iter_mut().zip(&mut largest).zip(values) {
+                *sum += value.double() * value.double();
+                *largest = largest.larger(value);
+            }
+        }
+        let largest = largest.into_iter().fold(T::ZERO, T::larger);
+        (sums.iter().sum(), largest.double())
+    }
+}
