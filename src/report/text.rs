@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::manifest::{Manifest, Operation, Verification};
+use crate::plan::bare;
 
 use super::columns;
 
@@ -12,7 +13,7 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
     let mut text = String::new();
     let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
     let rows = manifest.tables.iter().map(|table| {
-        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {}", bare(value))).collect();
         [
             table.name.escape_debug().to_string(),
             format!("[{}, {}]", table.shape[0], table.shape[1]),
