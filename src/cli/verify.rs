@@ -39,7 +39,8 @@ pub(super) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<Outc
 /// Holds the numbers of the manifest, which were found true as far as was asked, against the bounds.
 fn gates(args: &VerifyArgs, manifest: &Manifest) -> Result<(), Error> {
     if let Some(bound) = args.max_error {
-        for table in manifest.tables.iter().filter(|table| table.errors.relative_frobenius > bound) {
+        let over = manifest.tables.iter().find(|table| table.errors.relative_frobenius > bound);
+        if let Some(table) = over {
             return Err(Error::new(ErrorKind::Gate, "the error of a table is above the bound")
                 .at(&args.path)
                 .tensor(&table.name)

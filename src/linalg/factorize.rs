@@ -248,8 +248,8 @@ impl Factorization {
         let sigmas = self.spectrum.energies.iter().take(rank).map(|energy| energy.max(floor).sqrt());
         let power = |sigma: f64, exponent: f64| match (sigma == 0.0, exponent) {
             (true, exponent) if exponent <= 0.0 => 1.0,
-            (_, exponent) if exponent == 0.5 => sigma.sqrt(),
-            (_, exponent) if exponent == -0.5 => 1.0 / sigma.sqrt(),
+            (_, 0.5) => sigma.sqrt(),
+            (_, -0.5) => 1.0 / sigma.sqrt(),
             (_, exponent) => sigma.powi(exponent as i32),
         };
         let wide = matches!(self.basis, Basis::Left { .. });
