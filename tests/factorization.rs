@@ -210,10 +210,10 @@ fn the_split_puts_the_singular_values_where_it_says() {
         let sigmas: Vec<f64> = energies(&table).iter().map(|energy| energy.sqrt()).collect();
         for (split, power) in [(Split::Balanced, 0.5), (Split::Left, 1.0), (Split::Right, 0.0)] {
             let stored = encode(&table, 10, split, Precision::Double);
-            for j in 0..10 {
+            for (j, sigma) in sigmas.iter().enumerate().take(10) {
                 let (left, right) = (stored.left.column(j).norm(), stored.right.row(j).norm());
-                assert!((left / sigmas[j].powf(power) - 1.0).abs() < 1e-9, "{split:?}: {left}");
-                assert!((right / sigmas[j].powf(1.0 - power) - 1.0).abs() < 1e-9, "{split:?}: {right}");
+                assert!((left / sigma.powf(power) - 1.0).abs() < 1e-9, "{split:?}: {left}");
+                assert!((right / sigma.powf(1.0 - power) - 1.0).abs() < 1e-9, "{split:?}: {right}");
             }
         }
     }
