@@ -12,7 +12,9 @@ mod kernel;
 mod loops;
 mod panels;
 mod residual;
+mod secular;
 mod spectrum;
+mod tear;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
