@@ -29,8 +29,7 @@ impl Root {
     }
 
     /// `poles[i] - root`.
-    #[inline(always)]
-    pub(super) fn from_pole(self, poles: &[f64], i: usize) -> f64 {
+    pub(super) fn below_pole(self, poles: &[f64], i: usize) -> f64 {
         (poles[i] - poles[self.origin]) - self.offset
     }
 }
@@ -48,7 +47,7 @@ pub(super) fn adjusted_weights(poles: &[f64], roots: &[Root]) -> Vec<f64> {
         .map(|i| {
             // Poles and roots alternate, so that every factor is positive and the product neither over- nor underflows.
             let product = roots.iter().enumerate().fold(1.0, |product, (k, root)| {
-                let distance = root.from_pole(poles, i);
+                let distance = root.below_pole(poles, i);
                 product * if k == i { -distance } else { distance / (poles[i] - poles[k]) }
             });
             product.abs().sqrt()

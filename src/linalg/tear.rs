@@ -13,7 +13,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::secular::{Root, adjusted_weights, roots};
+use super::secular::{adjusted_weights, roots};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Columns of the result that are multiplied at a time, beside which a copy of them is kept.
@@ -130,7 +130,7 @@ impl Torn {
             match *source {
                 Source::Entry(i) => column[i] = 1.0,
                 Source::Root(j) => {
-                    let entry = |i| signed[i] / Root::from_pole(roots[j], &poles, i);
+                    let entry = |i| signed[i] / roots[j].below_pole(&poles, i);
                     let norm = (0..active.len()).map(|i| entry(i) * entry(i)).sum::<f64>().sqrt();
                     active.iter().enumerate().for_each(|(i, &at)| column[at] = entry(i) / norm);
                 }
