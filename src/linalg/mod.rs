@@ -45,6 +45,7 @@ mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
 pub use factorize::{Factorization, factorize, spectrum};
+pub(crate) use kernel::{InstructionSet, Work};
 pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;
