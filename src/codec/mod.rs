@@ -6,9 +6,11 @@
 
 mod low_rank;
 mod measure;
+mod transform;
 
 pub use low_rank::LowRank;
 pub use measure::measure;
+pub use transform::{Transform, rate_distortion_bound};
 
 use serde_json::{Map, Value};
 
@@ -17,7 +19,7 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank];
+pub const CODECS: &[&dyn Codec] = &[&LowRank, &Transform];
 
 /// The codec called `name`.
 ///
