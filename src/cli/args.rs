@@ -80,8 +80,8 @@ pub(crate) struct CompressArgs {
     pub(crate) path: PathBuf,
 
     /// The directory to make
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
+    #[arg(long, short, value_name = "OUT", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
 
     /// Remove this fraction of each table: of its parameters with low-rank, k = floor((1 - P) V d / (V + d)); of its
     /// bytes, every part counted, with any other method
