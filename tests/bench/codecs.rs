@@ -11,7 +11,7 @@ use std::time::Instant;
 use rankfold::checkpoint::Checkpoint;
 use rankfold::codec::{CODECS, Demand, Options, Part, PartSink, Table};
 use rankfold::observe::Silent;
-use rankfold::tensor::{Dtype, MappedRows, Rows};
+use rankfold::tensor::{Dtype, MappedRows};
 
 const ROUNDS: usize = 5;
 /// Rows that are decoded at a time.
