@@ -1,0 +1,4 @@
+use crate::compare::Comparison;
+use crate::error::Result;
+/// page
+pub fn html(_c: &Comparison) -> Result<String> { Ok(String::new()) }
