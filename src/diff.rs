@@ -241,7 +241,11 @@ fn compare(one: &Tensor<'_>, other: &Tensor<'_>, observer: &dyn Observer) -> Res
 }
 
 /// A tensor as rows of `columns` numbers, where it holds numbers that can be subtracted.
-fn rows<'t>(tensor: &Tensor<'t>, bytes: &'t Option<Cow<'_, [u8]>>, columns: usize) -> Result<Option<Box<dyn Rows + 't>>> {
+fn rows<'t>(
+    tensor: &Tensor<'t>,
+    bytes: &'t Option<Cow<'_, [u8]>>,
+    columns: usize,
+) -> Result<Option<Box<dyn Rows + 't>>> {
     match (tensor.content, bytes) {
         (Content::Encoded(table), _) => decode(table, tensor.checkpoint).map(Some),
         (Content::Stored(_), Some(bytes)) if tensor.dtype().is_table_float() => {

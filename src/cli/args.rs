@@ -103,9 +103,9 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "SIZE", help_heading = TARGET, value_parser = target("target-size"))]
     pub(crate) target_size: Option<Target>,
 
-    /// How tables are encoded
-    #[arg(long, value_name = "METHOD", default_value = "low-rank",
-          value_parser = rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect::<Vec<_>>())]
+    /// How tables are encoded; `auto` measures every method at the size that `--target-size` or `--reduction` allows
+    /// and takes the one with the least error
+    #[arg(long, value_name = "METHOD", default_value = "low-rank", value_parser = methods_and_auto())]
     pub(crate) method: String,
 
     /// Dtype of the stored factors; that of the table unless given
@@ -193,6 +193,10 @@ pub(crate) struct RestoreArgs {
 /// The names of all methods, for the parser.
 fn methods() -> Vec<&'static str> {
     rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect()
+}
+
+fn methods_and_auto() -> Vec<&'static str> {
+    methods().into_iter().chain([rankfold::convert::AUTO]).collect()
 }
 
 /// Heading of the options of which there may be one.

@@ -23,7 +23,7 @@ use crate::tensor::{Dtype, Rows};
 
 pub use budget::{Budget, DEFAULT_BITS};
 pub use latency::{BATCH, Latency, latency};
-pub use quality::{Cosines, Quality, quality, row_error_bins};
+pub use quality::{BINS_PER_DECADE, Cosines, Quality, quality, row_error_bins};
 pub use store::Encoded;
 
 /// Neighbours of each sampled row that are looked for.

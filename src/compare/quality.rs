@@ -15,7 +15,7 @@ const BLOCK_VALUES: usize = 1 << 17;
 const BLOCKS_AT_ONCE: usize = 64;
 
 /// Bins of a [`Quality::row_errors`] per factor of ten.
-const BINS_PER_DECADE: usize = 8;
+pub const BINS_PER_DECADE: usize = 20;
 /// Factors of ten from the lower end of the histogram, 1e-6, to the upper, 10.
 const DECADES: usize = 7;
 /// The lower end, as an exponent of ten.

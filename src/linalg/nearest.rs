@@ -28,12 +28,7 @@ const SPANS_AT_ONCE: usize = 64;
 ///
 /// # Errors
 /// Whatever reading the rows reports; [`crate::ErrorKind::Interrupted`] where the observer says so.
-pub fn nearest(
-    rows: &dyn Rows,
-    queries: &[usize],
-    count: usize,
-    observer: &dyn Observer,
-) -> Result<Vec<Vec<usize>>> {
+pub fn nearest(rows: &dyn Rows, queries: &[usize], count: usize, observer: &dyn Observer) -> Result<Vec<Vec<usize>>> {
     let (height, width) = rows.shape();
     let mut panels = Panels::<f32>::zeros(width, queries.len());
     let mut row = vec![0.0; width];

@@ -9,7 +9,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::compare::Comparison;
+use crate::compare::{BINS_PER_DECADE, Comparison};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Text and axes.
@@ -75,7 +75,20 @@ fn mark(index: usize) -> Vec<(i32, i32)> {
         2 => regular(3, 8.0, 0.0),
         3 => regular(4, 8.0, 0.0),
         4 => regular(3, 8.0, 0.5),
-        5 => vec![(-2, -7), (2, -7), (2, -2), (7, -2), (7, 2), (2, 2), (2, 7), (-2, 7), (-2, 2), (-7, 2), (-7, -2), (-2, -2)],
+        5 => vec![
+            (-2, -7),
+            (2, -7),
+            (2, -2),
+            (7, -2),
+            (7, 2),
+            (2, 2),
+            (2, 7),
+            (-2, 7),
+            (-2, 2),
+            (-7, 2),
+            (-7, -2),
+            (-2, -2),
+        ],
         6 => regular(6, 7.0, 0.0),
         _ => vec![(0, -9), (2, -2), (9, 0), (2, 2), (0, 9), (-2, 2), (-9, 0), (-2, -2)],
     }
@@ -132,7 +145,8 @@ fn extent(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
 
 /// Bits per parameter against the relative error: a line for each method, and the Gaussian bound.
 pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
-    let lines: Vec<Vec<(f64, f64)>> = comparison.methods.iter().map(|method| points(comparison, &method.name)).collect();
+    let lines: Vec<Vec<(f64, f64)>> =
+        comparison.methods.iter().map(|method| points(comparison, &method.name)).collect();
     let bound: Vec<(f64, f64)> =
         comparison.gaussian_bound.iter().map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
     let largest = bound.last().map_or(1.0, |last| last.0).max(1e-3);
@@ -241,8 +255,10 @@ pub(super) fn row_errors(comparison: &Comparison) -> Result<String> {
     });
     let best: Vec<_> = best.collect();
     // The first bin, errors of zero, has no place on a logarithmic axis.
-    let used = |bin: &usize| *bin > 0 && best.iter().any(|(_, shares)| shares.get(*bin).is_some_and(|&share| share > 0.0));
-    let first = (0..bins.len()).find(used).unwrap_or(1).saturating_sub(1).max(1);
+    let used =
+        |bin: &usize| *bin > 0 && best.iter().any(|(_, shares)| shares.get(*bin).is_some_and(|&share| share > 0.0));
+    // From a whole power of ten, so that the axis has at least two marks.
+    let first = (0..bins.len()).find(used).unwrap_or(1).saturating_sub(1) / BINS_PER_DECADE * BINS_PER_DECADE + 1;
     let last = ((0..bins.len()).rev().find(used).unwrap_or(1) + 2).min(bins.len().saturating_sub(1)).max(first + 1);
     let edge = |bin: usize| bins.get(bin).copied().unwrap_or(10.0);
     let highest = best.iter().flat_map(|(_, shares)| shares.iter().skip(1)).fold(1.0f64, |high, &one| high.max(one));
@@ -261,7 +277,7 @@ pub(super) fn row_errors(comparison: &Comparison) -> Result<String> {
             .axis_style(INK)
             .label_style(font(&INK))
             .axis_desc_style(font(&INK))
-            .x_desc("relative error of a row (8 bins for each factor of ten)")
+            .x_desc(format!("relative error of a row, {BINS_PER_DECADE} bins to a factor of ten"))
             .y_desc("share of rows in %")
             .x_label_formatter(&tick)
             .y_label_formatter(&tick)
@@ -271,7 +287,8 @@ pub(super) fn row_errors(comparison: &Comparison) -> Result<String> {
         for (index, (name, shares)) in best.into_iter().enumerate() {
             let bars = (first..last).map(|bin| (edge(bin), edge(bin + 1), shares.get(bin).copied().unwrap_or(0.0)));
             let outline: Vec<_> = bars.flat_map(|(low, high, share)| [(low, share), (high, share)]).collect();
-            let peak = outline.iter().copied().fold((edge(first), 0.0f64), |top, one| if one.1 > top.1 { one } else { top });
+            let peak =
+                outline.iter().copied().fold((edge(first), 0.0f64), |top, one| if one.1 > top.1 { one } else { top });
             peaks.push((chart.backend_coord(&peak), name, series(index)));
             chart.draw_series([PathElement::new(outline, series(index).stroke_width(2))]).map_err(failed)?;
         }

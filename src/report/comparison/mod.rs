@@ -97,14 +97,22 @@ fn duration(seconds: f64) -> String {
         s if s >= 1e-6 => (s * 1e6, "us"),
         s => (s * 1e9, "ns"),
     };
-    let decimals = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let decimals = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.decimals$} {unit}")
 }
 
 /// Whether any entry has a weighted error.
 fn is_weighted(comparison: &Comparison) -> bool {
     let entries = comparison.sizes.iter().flat_map(|size| &size.entries);
-    entries.filter_map(|entry| entry.measurement.as_ref()).any(|found| found.weighted_relative_frobenius_error.is_some())
+    entries
+        .filter_map(|entry| entry.measurement.as_ref())
+        .any(|found| found.weighted_relative_frobenius_error.is_some())
 }
 
 /// One line about the table.
