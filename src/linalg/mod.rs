@@ -48,6 +48,7 @@ mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
 pub use factorize::{Factorization, factorize, spectrum};
+pub(crate) use kernel::{InstructionSet, Work};
 pub use nearest::nearest;
 pub use overlap::eigenspace_overlap;
 pub use product::Product;
