@@ -57,6 +57,7 @@ impl CompareArgs {
             methods,
             options: codec::Options { dtype: self.dtype.map(Into::into), ..Default::default() },
             budgets,
+            row_weights: None,
             sampled_rows: self.sample,
             seed: self.seed,
         })

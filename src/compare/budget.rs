@@ -52,6 +52,7 @@ impl fmt::Display for Budget {
         match self {
             Budget::Reduction(reduction) => write!(out, "reduction {reduction}"),
             Budget::Size(size) => write!(out, "{size}"),
+            Budget::BitsPerParameter(1.0) => out.write_str("1 bit per parameter"),
             Budget::BitsPerParameter(bits) => write!(out, "{bits} bits per parameter"),
         }
     }

@@ -39,6 +39,8 @@ pub struct Request {
     pub options: Options,
     /// The sizes, in the order of the report.
     pub budgets: Vec<Budget>,
+    /// A weight for each row, for the weighted error.
+    pub row_weights: Option<Vec<f64>>,
     /// Rows whose neighbours are looked for.
     pub sampled_rows: usize,
     /// Seed of the sample and of the rows that are timed.
@@ -215,6 +217,7 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
     let queries = sample::distinct(request.sampled_rows, height, request.seed);
     let original = Original {
         rows: table.rows,
+        row_weights: request.row_weights.as_deref(),
         neighbours: linalg::nearest(table.rows, &queries, NEIGHBOURS, observer)?,
         queries,
         parameters,
@@ -281,6 +284,7 @@ impl MethodFacts {
 /// What is computed of the table once.
 struct Original<'a> {
     rows: &'a dyn Rows,
+    row_weights: Option<&'a [f64]>,
     queries: Vec<usize>,
     neighbours: Vec<Vec<usize>>,
     parameters: u64,
@@ -337,7 +341,7 @@ impl Original<'_> {
     fn measure(&self, codec: &dyn Codec, encoded: &Encoded, observer: &dyn Observer) -> Result<Measurement> {
         let decoded = encoded.decode(codec)?;
         let point = encoded.point();
-        let quality = quality(self.rows, decoded.as_ref(), None, observer)?;
+        let quality = quality(self.rows, decoded.as_ref(), self.row_weights, observer)?;
         let found = linalg::nearest(decoded.as_ref(), &self.queries, NEIGHBOURS, observer)?;
         Ok(Measurement {
             setting: point.setting.clone(),
