@@ -33,7 +33,7 @@ const WIDTH: u32 = 960;
 const HEIGHT: u32 = 480;
 /// Room for names on the right.
 const NAMES: u32 = 190;
-const FONT: i32 = 14;
+const FONT: i32 = 16;
 /// Between two names.
 const LINE_HEIGHT: i32 = 18;
 /// Nothing smaller is drawn on a logarithmic axis.
@@ -253,7 +253,9 @@ pub(super) fn row_errors(comparison: &Comparison) -> Result<String> {
         let shares: Vec<f64> = found.row_errors.iter().map(|&count| 100.0 * count as f64 / total).collect();
         Some((format!("{:.2} bits: {}", found.bits_per_parameter, entry.method), shares))
     });
-    let best: Vec<_> = best.collect();
+    let mut best: Vec<(String, Vec<f64>)> = best.collect();
+    // Two sizes may lead to one point.
+    best.dedup();
     // The first bin, errors of zero, has no place on a logarithmic axis.
     let used =
         |bin: &usize| *bin > 0 && best.iter().any(|(_, shares)| shares.get(*bin).is_some_and(|&share| share > 0.0));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{COLUMNS, HEADER, MEANING, best_line, cells, charts, is_weighted, table_line};
+use super::{COLUMNS, HEADER, MEANING, absent_lines, best_line, cells, charts, is_weighted, table_line};
 use crate::compare::{AtSize, Comparison, Entry};
 use crate::error::Result;
 
@@ -100,11 +100,8 @@ fn table(comparison: &Comparison) -> String {
         sample.rows,
         sample.seed
     );
-    for (size, entry) in comparison.sizes.iter().flat_map(|size| size.entries.iter().map(move |entry| (size, entry))) {
-        if let Some(reason) = &entry.absent {
-            let line = format!("absent: {} at {}: {reason}", entry.method, size.budget);
-            let _ = writeln!(text, "<p><small>{}</small></p>", escape(&line));
-        }
+    for line in absent_lines(comparison) {
+        let _ = writeln!(text, "<p><small>{}</small></p>", escape(&line));
     }
     text
 }

@@ -11,6 +11,8 @@ pub use html::html;
 pub use markdown::markdown;
 pub use text::text;
 
+use std::collections::BTreeMap;
+
 use crate::codec::Setting;
 use crate::compare::{AtSize, Comparison, Entry};
 
@@ -143,4 +145,20 @@ fn best_line(size: &AtSize) -> String {
         ),
         None => format!("{place}: no method fits; Gaussian bound {}", error(size.gaussian_bound)),
     }
+}
+
+/// One line for each method and reason why it is absent, with the sizes.
+fn absent_lines(comparison: &Comparison) -> Vec<String> {
+    let mut sizes: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for size in &comparison.sizes {
+        for entry in &size.entries {
+            if let Some(reason) = &entry.absent {
+                sizes.entry((&entry.method, reason)).or_default().push(&size.budget);
+            }
+        }
+    }
+    let line = |((method, reason), sizes): ((&str, &str), Vec<&str>)| {
+        format!("{method} is absent at {}: {reason}", sizes.join("; "))
+    };
+    sizes.into_iter().map(line).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{HEADER, MEANING, best_line, cells, table_line};
+use super::{HEADER, MEANING, absent_lines, best_line, cells, table_line};
 use crate::compare::Comparison;
 use crate::report::columns;
 
@@ -14,12 +14,8 @@ pub fn text(comparison: &Comparison) -> String {
     let rows: Vec<_> = [HEADER.map(str::to_owned)].into_iter().chain(entries).collect();
     let right = std::array::from_fn(|column| column > 2);
     text.push_str(&columns(&rows, right));
-    for size in &comparison.sizes {
-        for entry in &size.entries {
-            if let Some(reason) = &entry.absent {
-                let _ = writeln!(text, "absent: {} at {}: {reason}", entry.method, size.budget);
-            }
-        }
+    for line in absent_lines(comparison) {
+        let _ = writeln!(text, "{line}");
     }
     text.push_str("\nbest\n");
     for size in &comparison.sizes {
