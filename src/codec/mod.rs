@@ -8,11 +8,13 @@ mod cast;
 mod fixed_point;
 mod low_rank;
 mod measure;
+mod transform;
 
 pub use cast::Cast;
 pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
 pub use low_rank::LowRank;
 pub use measure::measure;
+pub use transform::{Transform, rate_distortion_bound};
 
 use serde_json::{Map, Value};
 
@@ -21,7 +23,7 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank, &FixedPoint, &Cast];
+pub const CODECS: &[&dyn Codec] = &[&LowRank, &FixedPoint, &Cast, &Transform];
 
 /// The codec called `name`.
 ///

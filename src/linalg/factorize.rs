@@ -203,6 +203,19 @@ impl Factorization {
         self.rank
     }
 
+    /// The right singular vectors, `[max_rank, d]` row-major, each of length one. Those of singular values that are
+    /// zero or drown in rounding are zero or have no meaning where `V < d`.
+    pub fn right_singular_vectors(&self) -> Vec<f64> {
+        let mut vectors = self.right_rows().to_vec();
+        if self.right_vectors().is_none() {
+            for vector in vectors.chunks_exact_mut(self.shape.1) {
+                let norm = vector.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+                vector.iter_mut().for_each(|entry| *entry = if norm > 0.0 { *entry / norm } else { 0.0 });
+            }
+        }
+        vectors
+    }
+
     pub(super) fn exponent(&self) -> i32 {
         self.exponent
     }
