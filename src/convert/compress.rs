@@ -209,7 +209,7 @@ impl<'c> Prepared<'c> {
             };
             let errors = ladder(&|point| point.squared_error)?;
             fixed.push(match table.target {
-                Target::Reduction(_) | Target::Rank(_) => Some(0),
+                Target::Reduction(_) | Target::Rank(_) | Target::Bits(_) => Some(0),
                 // What is kept of the singular values, whatever rounding the factors costs.
                 Target::Energy(energy) => Some(ladder(&dropped)?.at_energy(energy).map_err(place)?),
                 Target::MaxError(error) => Some(errors.at_max_error(error).map_err(place)?),
@@ -340,7 +340,7 @@ impl<'c> Prepared<'c> {
 
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let text = config::insert(configuration.text(), &config::block(tables))
+        let text = config::insert(configuration.text(), &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
@@ -354,6 +354,9 @@ impl<'c> Prepared<'c> {
             "method": self.codec.name(),
             "dtype": request.options.dtype,
             "split": request.options.split.name(),
+            "granularity": request.options.granularity.to_string(),
+            "scheme": request.options.symmetry.name(),
+            "scale_dtype": request.options.scale_dtype,
             "include": request.include,
             "exclude": request.exclude,
             "overrides": overrides,
@@ -399,6 +402,7 @@ fn analyze<'c>(
     let direct = match target {
         Target::Reduction(reduction) => Some(DirectTarget::Reduction(reduction)),
         Target::Rank(rank) => Some(DirectTarget::Rank(rank)),
+        Target::Bits(bits) => Some(DirectTarget::Bits(bits)),
         Target::Energy(_) | Target::MaxError(_) | Target::Size(_) => None,
     };
     let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;

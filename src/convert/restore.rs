@@ -146,9 +146,9 @@ impl Job<'_> {
 
     fn write_config(&self) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let block = config::block(&self.manifest.tables);
+        let additions = config::Additions::new(&self.manifest.tables)?;
         let text = configuration.text();
-        let without = config::remove(text, &block);
+        let without = config::remove(text, &additions);
         let text = without.as_deref().unwrap_or(text);
         if without.is_none() && !self.manifest.tables.is_empty() {
             self.observer.warn("config.json has not the block that `compress` wrote; it is copied as it is");

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::manifest::{Manifest, Operation, TableRecord, Verification};
+use crate::plan::bare;
 
 use super::columns;
 
@@ -34,7 +35,7 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
 fn compressed(tables: &[TableRecord]) -> String {
     let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
     let rows = tables.iter().map(|table| {
-        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {}", bare(value))).collect();
         [
             table.name.escape_debug().to_string(),
             format!("[{}, {}]", table.shape[0], table.shape[1]),
