@@ -20,8 +20,8 @@ use crate::tensor::{Precision, Rows, TensorMeta};
 /// Rows that the levels are fitted on.
 const SAMPLE_ROWS: usize = 4096;
 /// Neighbouring rows in the sample, whose groups are spread evenly over the table.
-const SAMPLE_RUN: usize = 16;
-/// Rounds of fitting; a fifth one lowers the error by a thousandth.
+const SAMPLE_RUN: usize = 4;
+/// Rounds of fitting; a fifth one lowers the error by two thousandths.
 const ROUNDS: usize = 4;
 
 /// The bytes of all parts but the codes.

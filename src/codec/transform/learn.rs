@@ -24,9 +24,11 @@ const NOISE: f64 = 1e-13;
 
 /// What the trellis leaves of the error of an optimal quantizer of as many bits, by bits, in long rows: measured on
 /// normal components, and rounded up.
-const TRELLIS_GAIN: Errors = [1.0, 0.77, 0.68, 0.64, 0.63, 0.63, 0.64, 0.66, 0.68];
+const TRELLIS_GAIN: Errors = [1.0, 0.77, 0.69, 0.66, 0.64, 0.61, 0.58, 0.56, 0.55];
 /// Components at the begin of a row until the trellis has all its states.
 const TRELLIS_START: f64 = 8.0;
+/// Rows for each code below which levels follow the single rows, which the trellis cannot do as well.
+const FEW_ROWS: f64 = 8.0;
 
 /// What was learned of a table.
 pub(super) struct Learned {
@@ -69,7 +71,7 @@ impl Learned {
         let errors: Vec<Errors> = distributions
             .par_iter()
             .zip(vectors.par_chunks_exact(width))
-            .map(|(distribution, vector)| errors(distribution, vector, components))
+            .map(|(distribution, vector)| errors(distribution, vector, (height, components)))
             .collect();
         let squared_norm = spectrum.squared_norm;
         let dense = (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64);
@@ -87,14 +89,15 @@ impl Learned {
 }
 
 /// The errors of a component at each number of bits, those of its stored vector included.
-fn errors(distribution: &Distribution, vector: &[f64], components: usize) -> Errors {
+fn errors(distribution: &Distribution, vector: &[f64], (height, components): (usize, usize)) -> Errors {
     let energy = distribution.energy();
     let summed = distribution.summed();
     let started = (1.0 - TRELLIS_START / components as f64).max(0.0);
     let mut errors = [energy; MOST_BITS as usize + 1];
     for bits in BITS {
         let at = usize::from(bits);
-        let trellis = 1.0 - (1.0 - TRELLIS_GAIN[at]) * started;
+        let settled = (1.0 - FEW_ROWS * f64::from(1u32 << bits) / height as f64).max(0.0);
+        let trellis = 1.0 - (1.0 - TRELLIS_GAIN[at]) * started * settled;
         let quantized = summed.quantizer(1 << bits).1 * trellis + Grid::fit(bits, vector).1 * energy;
         errors[at] = quantized.min(errors[at - 1]);
     }
