@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest, Operation, TableRecord, decode};
 use crate::observe::Observer;
-use crate::tensor::{Dtype, MappedRows, Rows};
+use crate::tensor::{Dtype, MappedRows, Rows, read_as_stored};
 
 /// Values of a block.
 const BLOCK_VALUES: usize = 1 << 17;
@@ -289,8 +289,8 @@ impl Sums {
     fn of(before: &dyn Rows, after: &dyn Rows, range: Range<usize>) -> Result<Sums> {
         let count = range.len() * before.shape().1;
         let (mut one, mut other) = (vec![0.0f64; count], vec![0.0f64; count]);
-        before.read_f64(range.clone(), &mut one)?;
-        after.read_f64(range, &mut other)?;
+        read_as_stored(before, range.clone(), &mut one)?;
+        read_as_stored(after, range, &mut other)?;
         let mut sums = Sums { count: count as u64, ..Sums::default() };
         for (&x, &y) in one.iter().zip(&other) {
             let difference = x - y;

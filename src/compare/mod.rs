@@ -10,6 +10,7 @@ mod sample;
 mod store;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 
 use serde::Serialize;
 
@@ -319,20 +320,22 @@ fn climb(
             entries.push(absent(format!("its smallest point takes {smallest} bytes")));
             continue;
         };
-        if !measured.contains_key(&index) {
-            let outcome = Encoded::new(analysis.as_ref(), table.rows, index, observer)
-                .and_then(|encoded| original.measure(codec, &encoded, observer));
-            let entry = match outcome {
-                Ok(measurement) => {
-                    Entry { method: codec.name().to_owned(), absent: None, measurement: Some(measurement) }
-                }
-                // The table itself was found finite: the encoded form left the range of its dtype.
-                Err(error) if error.kind() == ErrorKind::NonFinite => absent(error.to_string()),
-                Err(error) => return Err(error),
-            };
-            measured.insert(index, entry);
-        }
-        entries.extend(measured.get(&index).cloned());
+        let entry = match measured.entry(index) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(slot) => {
+                let outcome = Encoded::new(analysis.as_ref(), table.rows, index, observer)
+                    .and_then(|encoded| original.measure(codec, &encoded, observer));
+                slot.insert(match outcome {
+                    Ok(measurement) => {
+                        Entry { method: codec.name().to_owned(), absent: None, measurement: Some(measurement) }
+                    }
+                    // The table itself was found finite: the encoded form left the range of its dtype.
+                    Err(error) if error.kind() == ErrorKind::NonFinite => absent(error.to_string()),
+                    Err(error) => return Err(error),
+                })
+            }
+        };
+        entries.push(entry.clone());
     }
     Ok(entries)
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
-use crate::tensor::Rows;
+use crate::tensor::{Rows, read_as_stored};
 
 /// Values of a block of rows.
 const BLOCK_VALUES: usize = 1 << 17;
@@ -132,9 +132,9 @@ impl Sums {
     ) -> Result<(Sums, Vec<f64>)> {
         let columns = source.shape().1;
         let mut expected = vec![0.0f64; range.len() * columns];
-        source.read_f64(range.clone(), &mut expected)?;
+        read_as_stored(source, range.clone(), &mut expected)?;
         let mut found = vec![0.0f64; expected.len()];
-        decoded.read_f64(range.clone(), &mut found)?;
+        read_as_stored(decoded, range.clone(), &mut found)?;
         let mut sums = Sums { row_errors: vec![0; bins.len()], ..Sums::default() };
         let mut cosines = Vec::with_capacity(range.len());
         let rows = expected.chunks_exact(columns.max(1)).zip(found.chunks_exact(columns.max(1)));

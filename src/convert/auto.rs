@@ -15,6 +15,9 @@ use crate::plan::Target;
 /// The name that stands for all methods.
 pub const AUTO: &str = "auto";
 
+/// Operating points, each with the codec that offers it.
+pub(super) type Offers = Vec<(&'static dyn Codec, Point)>;
+
 /// The codecs that compete for the request `method`: one, or all of them.
 pub(super) fn codecs(method: &str) -> Result<Vec<&'static dyn Codec>> {
     if method == AUTO { Ok(CODECS.to_vec()) } else { Ok(vec![codec::find(method)?]) }
@@ -39,7 +42,7 @@ pub(super) fn check(target: Target) -> Result<()> {
 pub(super) fn merge(
     codecs: &[&'static dyn Codec],
     mut analyze: impl FnMut(&'static dyn Codec) -> Result<Box<dyn Analysis>>,
-) -> Result<(f64, Vec<(&'static dyn Codec, Point)>)> {
+) -> Result<(f64, Offers)> {
     let (mut squared_norm, mut points) = (0.0, Vec::new());
     let mut refusal = None;
     for &codec in codecs {

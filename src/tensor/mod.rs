@@ -8,4 +8,4 @@ mod view;
 pub use dtype::Dtype;
 pub use meta::TensorMeta;
 pub use store::{Overflow, Store};
-pub use view::{MappedRows, Precision, Rows};
+pub use view::{MappedRows, Precision, Rows, read_as_stored};
