@@ -112,6 +112,24 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) split: SplitArg,
 
+    /// How `low-rank-fixed` finds its factors: ours, or one of the paper's three
+    #[arg(long, value_enum, default_value_t, help_heading = "Method low-rank-fixed")]
+    pub(crate) variant: VariantArg,
+
+    /// Bits of the left factor; chosen with the rank unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
+          value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) left_bits: Option<u32>,
+
+    /// Bits of the right factor; chosen with the rank unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
+          value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) right_bits: Option<u32>,
+
+    /// Where sequences of random numbers start; the same seed gives the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
     /// Take the tables whose names match, and no others
     #[arg(long, value_name = "GLOB", help_heading = "Tables")]
     pub(crate) include: Vec<String>,
@@ -192,6 +210,15 @@ pub(crate) enum FactorDtype {
     F32,
     F16,
     Bf16,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum VariantArg {
+    #[default]
+    Ours,
+    Lplr,
+    Svd,
+    LplrSvd,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

@@ -1,12 +1,12 @@
 //! Command-line values resolved into what the library takes.
 
-use rankfold::codec::{Options, Split};
+use rankfold::codec::{Options, Split, Variant};
 use rankfold::convert::Request;
 use rankfold::output::Replace;
 use rankfold::plan::Target;
 use rankfold::tensor::Dtype;
 
-use super::args::{CompressArgs, FactorDtype, SplitArg};
+use super::args::{CompressArgs, FactorDtype, SplitArg, VariantArg};
 
 impl CompressArgs {
     /// The request that these arguments make.
@@ -14,7 +14,14 @@ impl CompressArgs {
         Ok(Request {
             target: self.target()?,
             method: self.method.clone(),
-            options: Options { dtype: self.dtype.map(Dtype::from), split: self.split.into() },
+            options: Options {
+                dtype: self.dtype.map(Dtype::from),
+                split: self.split.into(),
+                variant: self.variant.into(),
+                left_bits: self.left_bits,
+                right_bits: self.right_bits,
+                seed: self.seed,
+            },
             include: self.include.clone(),
             exclude: self.exclude.clone(),
             overrides: self.overrides.clone(),
@@ -41,6 +48,17 @@ impl From<FactorDtype> for Dtype {
             FactorDtype::F32 => Dtype::F32,
             FactorDtype::F16 => Dtype::F16,
             FactorDtype::Bf16 => Dtype::BF16,
+        }
+    }
+}
+
+impl From<VariantArg> for Variant {
+    fn from(variant: VariantArg) -> Self {
+        match variant {
+            VariantArg::Ours => Variant::Ours,
+            VariantArg::Lplr => Variant::Lplr,
+            VariantArg::Svd => Variant::Svd,
+            VariantArg::LplrSvd => Variant::LplrSvd,
         }
     }
 }

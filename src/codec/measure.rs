@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Measured;
+use super::{Measured, Weighted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
@@ -26,7 +26,7 @@ pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -
     }
     let block = (BLOCK_VALUES / columns.max(1)).max(1);
     let starts: Vec<usize> = (0..rows).step_by(block).collect();
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     for starts in starts.chunks(BLOCKS_AT_ONCE) {
         observer.check()?;
         let sums: Vec<Result<Measured>> = starts
@@ -34,10 +34,7 @@ pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -
             .map(|&start| measure_block(source, decoded, start..rows.min(start + block), columns))
             .collect();
         for sum in sums {
-            let sum = sum?;
-            total.squared_norm += sum.squared_norm;
-            total.squared_error += sum.squared_error;
-            total.max_absolute_error = total.max_absolute_error.max(sum.max_absolute_error);
+            total.add(&sum?);
         }
         observer.advance((starts.len() * block) as u64);
     }
@@ -62,12 +59,60 @@ fn measure_block(
             *wide = f64::from(narrow);
         }
     }
-    let mut sum = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
-    for (expected, found) in expected.iter().zip(&found) {
-        let difference = expected - found;
-        sum.squared_norm += expected * expected;
-        sum.squared_error += difference * difference;
-        sum.max_absolute_error = sum.max_absolute_error.max(difference.abs());
+    Ok(Measured::of_rows(&expected, &found, columns, |_| None))
+}
+
+impl Measured {
+    /// Compares rows of `columns` numbers; `weight(i)` is that of row `i` of the slices.
+    pub(super) fn of_rows<T: Copy + Into<f64>>(
+        source: &[T],
+        decoded: &[T],
+        columns: usize,
+        weight: impl Fn(usize) -> Option<f64>,
+    ) -> Self {
+        let mut total = Measured::default();
+        let rows = source.chunks_exact(columns.max(1)).zip(decoded.chunks_exact(columns.max(1)));
+        for (index, (source, decoded)) in rows.enumerate() {
+            let mut row = Measured::default();
+            for (&source, &decoded) in source.iter().zip(decoded) {
+                let (source, difference) = (source.into(), source.into() - decoded.into());
+                row.squared_norm += source * source;
+                row.squared_error += difference * difference;
+                row.max_absolute_error = row.max_absolute_error.max(difference.abs());
+            }
+            row.weighted = weight(index).map(|weight| Weighted {
+                squared_norm: weight * row.squared_norm,
+                squared_error: weight * row.squared_error,
+            });
+            total.add(&row);
+        }
+        total
     }
-    Ok(sum)
+
+    /// Adds what was measured on other rows.
+    pub(super) fn add(&mut self, other: &Measured) {
+        self.squared_norm += other.squared_norm;
+        self.squared_error += other.squared_error;
+        self.max_absolute_error = self.max_absolute_error.max(other.max_absolute_error);
+        if let Some(other) = other.weighted {
+            let own = self.weighted.get_or_insert_default();
+            own.squared_norm += other.squared_norm;
+            own.squared_error += other.squared_error;
+        }
+    }
+
+    /// What was measured on a table whose numbers are `factor` times as large.
+    pub(super) fn scaled(self, factor: f64) -> Self {
+        // In two steps, since the square of the factor may have no double.
+        let square = |value: f64| value * factor * factor;
+        Measured {
+            squared_norm: square(self.squared_norm),
+            squared_error: square(self.squared_error),
+            max_absolute_error: self.max_absolute_error * factor,
+            weighted: self.weighted.map(|weighted| Weighted {
+                squared_norm: square(weighted.squared_norm),
+                squared_error: square(weighted.squared_error),
+            }),
+        }
+    }
 }

@@ -5,9 +5,13 @@
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
 mod low_rank;
+mod low_rank_fixed;
 mod measure;
+pub mod packed;
+mod random;
 
 pub use low_rank::LowRank;
+pub use low_rank_fixed::{LowRankFixed, Variant};
 pub use measure::measure;
 
 use serde_json::{Map, Value};
@@ -17,7 +21,7 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank];
+pub const CODECS: &[&dyn Codec] = &[&LowRank, &LowRankFixed];
 
 /// The codec called `name`.
 ///
@@ -50,6 +54,14 @@ pub struct Options {
     pub dtype: Option<Dtype>,
     /// How the singular values are divided between the factors.
     pub split: Split,
+    /// How quantized factors are found.
+    pub variant: Variant,
+    /// Bits of the left quantized factor; chosen unless given.
+    pub left_bits: Option<u32>,
+    /// Bits of the right quantized factor; chosen unless given.
+    pub right_bits: Option<u32>,
+    /// Where sequences of random numbers start.
+    pub seed: u64,
 }
 
 /// How the singular values are divided between A and B of a factor pair.
@@ -128,7 +140,8 @@ pub trait Codec: Sync {
     /// Paper or specification that it follows.
     fn reference(&self) -> &'static str;
 
-    /// The setting that meets `target`, from shape and dtype alone.
+    /// The setting that meets `target`: from shape and dtype alone, or of several that meet it the best for the
+    /// numbers of `table`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Request`] where no point of this table meets it or where it would save no bytes; the
@@ -196,7 +209,7 @@ pub struct Part<'p> {
 }
 
 /// Errors of an encoded table against its source, measured on the bytes written.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Measured {
     /// `||W||_F^2`.
     pub squared_norm: f64,
@@ -204,6 +217,24 @@ pub struct Measured {
     pub squared_error: f64,
     /// `max |W - decode|`.
     pub max_absolute_error: f64,
+    /// The same sums with weights of rows, where there are any.
+    pub weighted: Option<Weighted>,
+}
+
+/// Sums over rows, each times the row's weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Weighted {
+    /// `||D^(1/2) W||_F^2`, where D holds the weights.
+    pub squared_norm: f64,
+    /// `||D^(1/2) (W - decode)||_F^2`.
+    pub squared_error: f64,
+}
+
+impl Weighted {
+    /// `||D^(1/2) (W - decode)||_F / ||D^(1/2) W||_F`; 0 for a table of zeros.
+    pub fn relative_frobenius_error(&self) -> f64 {
+        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
+    }
 }
 
 impl Measured {

@@ -202,7 +202,7 @@ fn write_rows<T: Store + Default + Into<f64>>(
 ) -> Result<Measured> {
     let (count, columns) = rows.shape();
     let block = (BLOCK_VALUES / columns.max(1)).max(1);
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     let mut bytes = Vec::new();
     for start in (0..count).step_by(block) {
         observer.check()?;

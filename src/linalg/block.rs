@@ -147,6 +147,7 @@ pub(super) fn stream<T: Element>(
         squared_norm: sums.squared_norm * back * back,
         squared_error: sums.squared_error * back * back,
         max_absolute_error: sums.largest_error * back,
+        weighted: None,
     })
 }
 

@@ -203,6 +203,23 @@ impl Factorization {
         self.rank
     }
 
+    /// The right singular vectors of the `rank` largest singular values, `[rank, d]` row-major; one of a singular value
+    /// that is zero may be zero.
+    pub(crate) fn right_singular_vectors(&self, rank: usize) -> Vec<f64> {
+        let width = self.shape.1.max(1);
+        let rows = self.right_rows().chunks_exact(width).take(rank.min(self.rank));
+        match &self.basis {
+            Basis::Right(_) => rows.flatten().copied().collect(),
+            Basis::Left { .. } => rows
+                .flat_map(|row| {
+                    let norm = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+                    let scale = if norm > 0.0 { norm.recip() } else { 0.0 };
+                    row.iter().map(move |value| value * scale)
+                })
+                .collect(),
+        }
+    }
+
     pub(super) fn exponent(&self) -> i32 {
         self.exponent
     }
@@ -248,8 +265,8 @@ impl Factorization {
         let sigmas = self.spectrum.energies.iter().take(rank).map(|energy| energy.max(floor).sqrt());
         let power = |sigma: f64, exponent: f64| match (sigma == 0.0, exponent) {
             (true, exponent) if exponent <= 0.0 => 1.0,
-            (_, exponent) if exponent == 0.5 => sigma.sqrt(),
-            (_, exponent) if exponent == -0.5 => 1.0 / sigma.sqrt(),
+            (_, 0.5) => sigma.sqrt(),
+            (_, -0.5) => 1.0 / sigma.sqrt(),
             (_, exponent) => sigma.powi(exponent as i32),
         };
         let wide = matches!(self.basis, Basis::Left { .. });

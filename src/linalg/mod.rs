@@ -14,6 +14,7 @@ mod panels;
 mod product;
 mod residual;
 mod spectrum;
+mod sweep;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
@@ -21,3 +22,4 @@ pub use factorize::{Factorization, factorize, spectrum};
 pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;
+pub(crate) use sweep::{Chunk, Map, Moments, read_scaled, solve_positive, sweep};

@@ -36,7 +36,7 @@ mod target;
 pub use allocate::{Allocation, allocate, fit_size};
 pub use ladder::{Ladder, Step};
 pub use overrides::{Override, Overrides};
-pub use rank::{check_rank, largest_saving_rank, rank_for_reduction};
+pub use rank::{bytes_for_reduction, check_rank, largest_saving_rank, rank_for_reduction};
 pub use show::{Plan, TablePlan};
 pub use size::Size;
 pub use target::Target;
