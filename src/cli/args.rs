@@ -126,6 +126,23 @@ pub(crate) struct CompressArgs {
           value_parser = clap::value_parser!(u32).range(2..=8))]
     pub(crate) right_bits: Option<u32>,
 
+    /// Pieces of a row, each quantized for itself; chosen for the target unless given
+    #[arg(long, value_name = "M", help_heading = "Method product",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) subquantizers: Option<u32>,
+
+    /// Bits of the index of a piece, 4 or 8; 8 unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method product", value_parser = ["4", "8"])]
+    pub(crate) code_bits: Option<String>,
+
+    /// Rotate rows so that their pieces are quantized better (OPQ); the rotation is stored
+    #[arg(long, help_heading = "Method product")]
+    pub(crate) rotation: bool,
+
+    /// Store norms apart from directions, as fastText's quantization does
+    #[arg(long, help_heading = "Method product")]
+    pub(crate) norms: bool,
+
     /// Where sequences of random numbers start; the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,

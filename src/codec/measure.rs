@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{Measured, Weighted};
 use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::{check_entries, check_finite};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
 
@@ -37,6 +38,40 @@ pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -
             total.add(&sum?);
         }
         observer.advance((starts.len() * block) as u64);
+    }
+    Ok(total)
+}
+
+/// The norms of a table, with weights of its rows if there are any; nothing is decoded, so that there is no error.
+///
+/// # Errors
+/// [`ErrorKind::NonFinite`] with the first row and column that holds no finite number, or where the squared norm leaves
+/// the range of a double; [`ErrorKind::Request`] for a table without entries.
+pub(super) fn norms(rows: &dyn Rows, weights: Option<&[f64]>, observer: &dyn Observer) -> Result<Measured> {
+    let (height, columns) = rows.shape();
+    check_entries(rows)?;
+    let block = (BLOCK_VALUES / columns.max(1)).max(1);
+    let starts: Vec<usize> = (0..height).step_by(block).collect();
+    let mut total = Measured::default();
+    for starts in starts.chunks(BLOCKS_AT_ONCE) {
+        observer.check()?;
+        let sums: Vec<Result<Measured>> = starts
+            .par_iter()
+            .map(|&start| {
+                let range = start..height.min(start + block);
+                let mut values = vec![0.0f64; range.len() * columns];
+                rows.read_f64(range, &mut values)?;
+                check_finite(start, columns, &values)?;
+                let weight = |row: usize| weights.and_then(|weights| weights.get(start + row)).copied();
+                Ok(Measured::of_rows(&values, &values, columns, weight))
+            })
+            .collect();
+        for sum in sums {
+            total.add(&sum?);
+        }
+    }
+    if !total.squared_norm.is_finite() {
+        return Err(Error::new(ErrorKind::NonFinite, "the squared norm of the table leaves the range of a double"));
     }
     Ok(total)
 }

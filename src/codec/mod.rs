@@ -8,11 +8,14 @@ mod low_rank;
 mod low_rank_fixed;
 mod measure;
 pub mod packed;
+mod product;
 mod random;
+mod scale;
 
 pub use low_rank::LowRank;
 pub use low_rank_fixed::{LowRankFixed, Variant};
 pub use measure::measure;
+pub use product::ProductQuantization;
 
 use serde_json::{Map, Value};
 
@@ -21,7 +24,7 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank, &LowRankFixed];
+pub const CODECS: &[&dyn Codec] = &[&LowRank, &LowRankFixed, &ProductQuantization];
 
 /// The codec called `name`.
 ///
@@ -60,6 +63,14 @@ pub struct Options {
     pub left_bits: Option<u32>,
     /// Bits of the right quantized factor; chosen unless given.
     pub right_bits: Option<u32>,
+    /// Pieces of a row that are quantized each for itself; chosen unless given.
+    pub subquantizers: Option<usize>,
+    /// Bits of the index of a piece, 4 or 8; 8 unless given.
+    pub code_bits: Option<u32>,
+    /// Whether rows are rotated before they are cut into pieces.
+    pub rotation: bool,
+    /// Whether norms are stored apart from directions.
+    pub norms: bool,
     /// Where sequences of random numbers start.
     pub seed: u64,
 }

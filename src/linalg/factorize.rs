@@ -104,7 +104,7 @@ fn decompose(
 }
 
 /// Refuses a table without entries.
-pub(super) fn check_entries(rows: &dyn Rows) -> Result<()> {
+pub(crate) fn check_entries(rows: &dyn Rows) -> Result<()> {
     match rows.shape() {
         (0, _) | (_, 0) => Err(Error::new(ErrorKind::Request, "a table without entries cannot be factorized")
             .expected("at least one row and one column")

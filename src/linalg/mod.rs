@@ -18,7 +18,10 @@ mod sweep;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
+pub(crate) use factorize::check_entries;
 pub use factorize::{Factorization, factorize, spectrum};
+pub(crate) use frame::check_finite;
+pub(crate) use kernel::{InstructionSet, Work};
 pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;

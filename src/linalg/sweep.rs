@@ -181,6 +181,11 @@ impl Moments {
         error.max(0.0)
     }
 
+    /// `X^T D W`, `[k, d]`.
+    pub(crate) fn cross(&self) -> Mat<f64> {
+        self.sums.subcols(self.rank, self.width).to_owned()
+    }
+
     /// The least-squares solution B `[k, d]`, row-major, of `X B ~ W`.
     pub(crate) fn solve(&self) -> Vec<f64> {
         let gram = Mat::from_fn(self.rank, self.rank, |i, j| self.sums[(i, j)]);

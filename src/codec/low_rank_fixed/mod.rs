@@ -10,6 +10,7 @@ mod stored;
 
 use serde_json::Value;
 
+use super::scale::scale_of;
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factorization, Product};
@@ -258,13 +259,6 @@ fn bits_of(options: &Options) -> Result<(Option<u32>, Option<u32>)> {
 fn dense_bytes(table: &Table<'_>) -> u64 {
     let (height, width) = table.rows.shape();
     (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64)
-}
-
-/// The power of two that brings entries near one; one where they are near enough, which costs nothing to apply.
-fn scale_of(squared_norm: f64, height: usize, width: usize) -> f64 {
-    let size = (squared_norm / (height as f64 * width as f64)).sqrt();
-    let exponent = if size > 0.0 && size.is_finite() { size.log2().floor().clamp(-1000.0, 1000.0) } else { 0.0 };
-    if exponent.abs() <= 16.0 { 1.0 } else { (-exponent).exp2() }
 }
 
 /// A factorized table and the points it can be stored at.
