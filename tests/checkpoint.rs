@@ -95,7 +95,7 @@ fn a_directory_gives_weights_configuration_and_companions() {
     assert_eq!(shards(&checkpoint), [Path::new("model.safetensors")]);
     let config = checkpoint.config().unwrap();
     assert_eq!(config.path(), Path::new("config.json"));
-    assert_eq!(config.bytes(), b"{ \"vocab_size\": 3 }\n");
+    assert_eq!(config.text().as_bytes(), b"{ \"vocab_size\": 3 }\n");
     assert_eq!(config.value()["vocab_size"], 3);
     let expected = paths(&[
         "1_Pooling/config.json",
@@ -217,7 +217,7 @@ fn links_to_files_are_followed_as_in_a_hugging_face_cache() {
     symlink(blobs.path().join("4567"), snapshot.path().join("tokenizer.json")).unwrap();
     let checkpoint = open(&snapshot);
     assert!(checkpoint.find("0123.safetensors").is_some());
-    assert_eq!(checkpoint.config().unwrap().bytes(), b"{}");
+    assert_eq!(checkpoint.config().unwrap().text().as_bytes(), b"{}");
     assert_eq!(checkpoint.companions(), paths(&["tokenizer.json"]));
 }
 

@@ -210,10 +210,10 @@ fn the_split_puts_the_singular_values_where_it_says() {
         let sigmas: Vec<f64> = energies(&table).iter().map(|energy| energy.sqrt()).collect();
         for (split, power) in [(Split::Balanced, 0.5), (Split::Left, 1.0), (Split::Right, 0.0)] {
             let stored = encode(&table, 10, split, Precision::Double);
-            for j in 0..10 {
+            for (j, sigma) in sigmas.iter().enumerate().take(10) {
                 let (left, right) = (stored.left.column(j).norm(), stored.right.row(j).norm());
-                assert!((left / sigmas[j].powf(power) - 1.0).abs() < 1e-9, "{split:?}: {left}");
-                assert!((right / sigmas[j].powf(1.0 - power) - 1.0).abs() < 1e-9, "{split:?}: {right}");
+                assert!((left / sigma.powf(power) - 1.0).abs() < 1e-9, "{split:?}: {left}");
+                assert!((right / sigma.powf(1.0 - power) - 1.0).abs() < 1e-9, "{split:?}: {right}");
             }
         }
     }
@@ -264,6 +264,24 @@ fn a_mean_a_thousand_times_the_rest_costs_no_accuracy() {
     let best: f64 = energies[20..].iter().rev().sum();
     let stored = encode(&table, 20, Split::Left, Precision::Double);
     assert!((stored.measured.squared_error / best).sqrt() - 1.0 < 1e-6);
+}
+
+#[test]
+fn tables_of_fast_decay_reach_the_optimum_on_both_sides_of_the_switch_to_doubles() {
+    let table =
+        Table::singles(2500, 48, |i, j| (0..48).map(|t| noise(i, t) * noise(t + 99, j) * 0.8f64.powi(t as i32)).sum());
+    let energies = energies(&table);
+    let total: f64 = energies.iter().sum();
+    for rank in [5, 10, 15, 20, 25, 30, 40] {
+        let best: f64 = energies[rank..].iter().rev().sum();
+        let stored = encode(&table, rank, Split::Balanced, Precision::Single);
+        let error = (table.dense() - &stored.left * &stored.right).norm_squared();
+        let excess = (error / best).sqrt() - 1.0;
+        // Factors of singles cannot do better than their own rounding.
+        let floor = 4e-14 / (best / total);
+        assert!(excess < 1e-6 + floor, "rank {rank}: {excess:e} at {:e}", (best / total).sqrt());
+        assert!((stored.measured.squared_error / error - 1.0).abs() < 1e-6, "rank {rank}");
+    }
 }
 
 #[test]

@@ -379,7 +379,7 @@ fn a_directory_and_a_pipe_are_no_tensor_files() {
     let text = rankfold::format::open(directory.path()).err().unwrap().to_string();
     assert!(text.ends_with("not a regular file"), "{text}");
     let pipe = directory.path().join("model.safetensors");
-    support::make_pipe(&pipe);
+    support::files::make_pipe(&pipe);
     let text = rankfold::format::open(&pipe).err().unwrap().to_string();
     assert!(text.ends_with("not a regular file"), "{text}");
 }

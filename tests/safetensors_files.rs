@@ -111,7 +111,7 @@ fn the_widest_come_first_where_a_tensor_would_be_misaligned() {
 #[test]
 fn what_readers_would_refuse_is_not_laid_out() {
     let message = |tensors: &[TensorMeta]| {
-        let error = Layout::new(tensors, &BTreeMap::new()).err().expect("the layout is refused");
+        let error = Layout::new(tensors, &BTreeMap::new()).expect_err("the layout is refused");
         assert_eq!(error.kind(), ErrorKind::Request);
         error.to_string()
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use rankfold::codec::Granularity;
 use rankfold::plan::{Override, Size, Target};
 
 /// Compress the embedding tables of model checkpoints by low-rank factorization, and prove what was done.
@@ -63,6 +64,9 @@ pub(crate) struct InspectArgs {
 /// Heading of the options of which there has to be exactly one.
 const TARGET: &str = "Target (exactly one)";
 
+/// Heading of the options of fixed-point codes.
+const FIXED_POINT: &str = "Fixed point";
+
 /// Parses the value of the target option called `key`, so that one out of range is wrong usage.
 fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error> + Clone + Send + Sync {
     move |value| Target::parse(key, value)
@@ -70,16 +74,17 @@ fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error>
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).multiple(false)
-    .args(["reduction", "rank", "energy", "max_error", "target_size"])))]
+    .args(["reduction", "rank", "bits", "energy", "max_error", "target_size"])))]
 pub(crate) struct CompressArgs {
     /// A safetensors file, a `*.safetensors.index.json`, or a model directory
     pub(crate) path: PathBuf,
 
     /// The directory to make
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
+    #[arg(long, short, value_name = "OUT", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
 
-    /// Remove this fraction of each table's parameters: k = floor((1 - P) V d / (V + d))
+    /// Remove this fraction of each table: of its parameters with low-rank, k = floor((1 - P) V d / (V + d)); of its
+    /// bytes, every part counted, with any other method
     #[arg(long, value_name = "P", help_heading = TARGET, value_parser = target("reduction"))]
     pub(crate) reduction: Option<Target>,
 
@@ -87,11 +92,15 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "K", help_heading = TARGET, value_parser = target("rank"))]
     pub(crate) rank: Option<Target>,
 
-    /// The least rank that keeps this fraction of the squared singular values
+    /// Codes of this width: 2 to 8 or 16
+    #[arg(long, value_name = "B", help_heading = TARGET, value_parser = target("bits"))]
+    pub(crate) bits: Option<Target>,
+
+    /// The fewest bytes that keep this fraction of the squared singular values
     #[arg(long, value_name = "F", help_heading = TARGET, value_parser = target("energy"))]
     pub(crate) energy: Option<Target>,
 
-    /// The least rank with at most this relative Frobenius error, measured
+    /// The fewest bytes with at most this relative Frobenius error, measured
     #[arg(long, value_name = "E", help_heading = TARGET, value_parser = target("max-error"))]
     pub(crate) max_error: Option<Target>,
 
@@ -104,7 +113,7 @@ pub(crate) struct CompressArgs {
           value_parser = rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect::<Vec<_>>())]
     pub(crate) method: String,
 
-    /// Dtype of the stored factors; that of the table unless given
+    /// Dtype of stored factors, the table's unless given; dtype to cast to, F16 unless given
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) dtype: Option<FactorDtype>,
 
@@ -146,6 +155,21 @@ pub(crate) struct CompressArgs {
     /// Where sequences of random numbers start; the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Which entries share a scale: the whole `tensor`, each `row`, or each `group:N` of N columns of a row
+    #[arg(long, value_name = "WHICH", help_heading = FIXED_POINT, default_value_t)]
+    pub(crate) granularity: Granularity,
+
+    /// Codes without a zero point: the default
+    #[arg(long, help_heading = FIXED_POINT, conflicts_with = "affine")]
+    pub(crate) symmetric: bool,
+
+    /// Codes with a stored zero point
+    #[arg(long, help_heading = FIXED_POINT)]
+    pub(crate) affine: bool,
+
+    /// Dtype of the scales; F16 unless given
+    #[arg(long, value_enum, ignore_case = true, help_heading = FIXED_POINT)]
+    pub(crate) scale_dtype: Option<ScaleDtype>,
 
     /// Take the tables whose names match, and no others
     #[arg(long, value_name = "GLOB", help_heading = "Tables")]
@@ -155,8 +179,8 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "GLOB", help_heading = "Tables")]
     pub(crate) exclude: Vec<String>,
 
-    /// Another target for tables whose names match: `GLOB:rank=64`, `GLOB:reduction=.9`, `GLOB:energy=.99`,
-    /// `GLOB:max-error=.1`; the last match counts
+    /// Another target for tables whose names match: `GLOB:rank=64`, `GLOB:bits=4`, `GLOB:reduction=.9`,
+    /// `GLOB:energy=.99`, `GLOB:max-error=.1`; the last match counts
     #[arg(long = "override", value_name = "GLOB:TARGET", help_heading = "Tables")]
     pub(crate) overrides: Vec<Override>,
 
@@ -227,6 +251,12 @@ pub(crate) enum FactorDtype {
     F32,
     F16,
     Bf16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScaleDtype {
+    F16,
+    F32,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

@@ -1,12 +1,12 @@
 //! Command-line values resolved into what the library takes.
 
-use rankfold::codec::{Options, Split, Variant};
+use rankfold::codec::{Options, Split, Symmetry, Variant};
 use rankfold::convert::Request;
 use rankfold::output::Replace;
 use rankfold::plan::Target;
 use rankfold::tensor::Dtype;
 
-use super::args::{CompressArgs, FactorDtype, SplitArg, VariantArg};
+use super::args::{CompressArgs, FactorDtype, ScaleDtype, SplitArg, VariantArg};
 
 impl CompressArgs {
     /// The request that these arguments make.
@@ -25,6 +25,9 @@ impl CompressArgs {
                 rotation: self.rotation,
                 norms: self.norms,
                 seed: self.seed,
+                granularity: self.granularity,
+                symmetry: if self.affine { Symmetry::Affine } else { Symmetry::Symmetric },
+                scale_dtype: self.scale_dtype.map(Dtype::from),
             },
             include: self.include.clone(),
             exclude: self.exclude.clone(),
@@ -35,7 +38,7 @@ impl CompressArgs {
 
     /// The one target; the parser has seen to it that there is exactly one.
     fn target(&self) -> anyhow::Result<Target> {
-        let target = self.reduction.or(self.rank).or(self.energy).or(self.max_error).or(self.target_size);
+        let target = self.reduction.or(self.rank).or(self.bits).or(self.energy).or(self.max_error).or(self.target_size);
         target.ok_or_else(|| anyhow::anyhow!("no target given"))
     }
 }
@@ -63,6 +66,15 @@ impl From<VariantArg> for Variant {
             VariantArg::Lplr => Variant::Lplr,
             VariantArg::Svd => Variant::Svd,
             VariantArg::LplrSvd => Variant::LplrSvd,
+        }
+    }
+}
+
+impl From<ScaleDtype> for Dtype {
+    fn from(dtype: ScaleDtype) -> Self {
+        match dtype {
+            ScaleDtype::F16 => Dtype::F16,
+            ScaleDtype::F32 => Dtype::F32,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Measured, Weighted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{check_entries, check_finite};
 use crate::observe::Observer;
-use crate::tensor::{Precision, Rows};
+use crate::tensor::Rows;
 
 /// Values of a block of rows: small enough for the second-level cache, large enough to decode at full speed.
 const BLOCK_VALUES: usize = 1 << 17;
@@ -85,15 +85,7 @@ fn measure_block(
     let mut expected = vec![0.0f64; rows.len() * columns];
     source.read_f64(rows.clone(), &mut expected)?;
     let mut found = vec![0.0f64; expected.len()];
-    if decoded.precision() == Precision::Double {
-        decoded.read_f64(rows, &mut found)?;
-    } else {
-        let mut single = vec![0.0f32; expected.len()];
-        decoded.read_f32(rows, &mut single)?;
-        for (wide, narrow) in found.iter_mut().zip(single) {
-            *wide = f64::from(narrow);
-        }
-    }
+    decoded.read_f64(rows, &mut found)?;
     Ok(Measured::of_rows(&expected, &found, columns, |_| None))
 }
 

@@ -89,7 +89,7 @@ pub(super) fn fit(source: &Source<'_>, factorization: &Factorization, setup: &Se
 /// The map whose product with the table is L before it is rounded for the first time.
 fn first_map(source: &Source<'_>, factorization: &Factorization, setup: &Setup) -> Map {
     let (width, rank) = (source.width(), setup.rank);
-    let vectors = factorization.right_singular_vectors(rank);
+    let vectors = factorization.right_singular_vectors();
     let mut normal = Normal::new(setup.seed);
     // Entries of variance 1 / k, as in the paper's code.
     let deviation = (rank as f64).sqrt().recip();
@@ -127,7 +127,7 @@ fn inverses(source: &Source<'_>, factorization: &Factorization, rank: usize) -> 
 /// `S V^T` to the map of [`inverses`].
 fn scaled_right(source: &Source<'_>, factorization: &Factorization, rank: usize) -> Vec<f64> {
     let inverses = inverses(source, factorization, rank);
-    let vectors = factorization.right_singular_vectors(rank);
+    let vectors = factorization.right_singular_vectors();
     let rows = vectors.chunks_exact(source.width()).zip(inverses);
     rows.flat_map(|(row, inverse)| {
         let factor = if inverse > 0.0 { inverse.recip() } else { 0.0 };

@@ -34,7 +34,7 @@ impl Prediction {
         let (height, width) = source.rows.shape();
         let spectrum = factorization.spectrum();
         let energies: Vec<f64> = spectrum.energies.iter().copied().take(rank).collect();
-        let vectors = factorization.right_singular_vectors(rank);
+        let vectors = factorization.right_singular_vectors();
         let map = Map::new(width, rank, |row, column| vectors[column * width + row]);
         let sampled = height.min(SAMPLE);
         let mut table = vec![0.0f32; sampled * width];

@@ -167,6 +167,9 @@ impl Codec for LowRankFixed {
                     .expected(format!("a rank from 1 to {largest} for [{height}, {width}]"))
                     .found(rank.to_string()))
             }
+            DirectTarget::Bits(_) => Err(Error::new(ErrorKind::Request, "a factor pair has bits on two sides")
+                .expected("`--reduction`, `--rank`, `--max-error` or `--target-size`")
+                .hint("`--left-bits` and `--right-bits` fix the bits")),
             DirectTarget::Reduction(reduction) => {
                 let budget = bytes_for_reduction(reduction, dense)?;
                 // Which rank and bits are best within the bytes only the numbers can tell.

@@ -137,7 +137,7 @@ impl<'a> Trained<'a> {
                 (identity(width), Vec::new())
             } else {
                 let factorization = linalg::factorize(rows, Some(width), observer)?;
-                (factorization.right_singular_vectors(width), factorization.spectrum().energies.clone())
+                (factorization.right_singular_vectors(), factorization.spectrum().energies.clone())
             };
             let mut found = rotate(&mut sample, setup, &basis, &energies, observer)?;
             write(&mut found, dtype, part, sink)?;

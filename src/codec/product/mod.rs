@@ -156,10 +156,10 @@ impl Codec for ProductQuantization {
         let (dense, dtype) = (dense_bytes(table), stored_dtype(table, options));
         let reduction = match target {
             DirectTarget::Reduction(reduction) => reduction,
-            DirectTarget::Rank(_) => {
-                return Err(Error::new(ErrorKind::Request, "a product quantization has no rank")
+            DirectTarget::Rank(_) | DirectTarget::Bits(_) => {
+                return Err(Error::new(ErrorKind::Request, "a product quantization has neither a rank nor a width")
                     .expected("`--reduction`, `--max-error` or `--target-size`")
-                    .hint("`--subquantizers` sets the number of pieces"));
+                    .hint("`--subquantizers` sets the number of pieces, `--code-bits` the bits of an index"));
             }
         };
         let budget = bytes_for_reduction(reduction, dense)?;
