@@ -152,6 +152,10 @@ pub(crate) struct CompressArgs {
     #[arg(long, help_heading = "Method product")]
     pub(crate) norms: bool,
 
+    /// What each row counts in the error that is minimized: a file with one number a line (token counts), or `zipf`
+    #[arg(long, value_name = "FILE|zipf")]
+    pub(crate) row_weights: Option<String>,
+
     /// Where sequences of random numbers start; the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -209,6 +213,10 @@ pub(crate) struct VerifyArgs {
     /// Also check against the checkpoint it was made from: digests, untouched tensors, and the stated errors
     #[arg(long, value_name = "PATH")]
     pub(crate) source: Option<PathBuf>,
+
+    /// The weights of rows that `compress` was given, to measure the weighted error again; `zipf` is known without
+    #[arg(long, value_name = "FILE|zipf", requires = "source")]
+    pub(crate) row_weights: Option<String>,
 
     /// The manifest's own SHA-256, as `compress` printed it
     #[arg(long, value_name = "HEX")]

@@ -1,6 +1,8 @@
 //! Command-line values resolved into what the library takes.
 
-use rankfold::codec::{Options, Split, Symmetry, Variant};
+use std::sync::Arc;
+
+use rankfold::codec::{Options, RowWeights, Split, Symmetry, Variant};
 use rankfold::convert::Request;
 use rankfold::output::Replace;
 use rankfold::plan::Target;
@@ -24,6 +26,7 @@ impl CompressArgs {
                 code_bits: self.code_bits.as_deref().map(str::parse).transpose()?,
                 rotation: self.rotation,
                 norms: self.norms,
+                row_weights: self.row_weights.as_deref().map(RowWeights::open).transpose()?.map(Arc::new),
                 seed: self.seed,
                 granularity: self.granularity,
                 symmetry: if self.affine { Symmetry::Affine } else { Symmetry::Symmetric },

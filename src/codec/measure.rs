@@ -18,6 +18,19 @@ const BLOCKS_AT_ONCE: usize = 64;
 /// # Errors
 /// [`ErrorKind::Malformed`] where the shapes differ; whatever reading the rows reports.
 pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -> Result<Measured> {
+    measure_weighted(source, decoded, None, observer)
+}
+
+/// [`measure`], with the weighted sums beside where there are weights.
+///
+/// # Errors
+/// Those of [`measure`].
+pub fn measure_weighted(
+    source: &dyn Rows,
+    decoded: &dyn Rows,
+    weights: Option<&[f64]>,
+    observer: &dyn Observer,
+) -> Result<Measured> {
     let (rows, columns) = source.shape();
     if decoded.shape() != (rows, columns) {
         let (found_rows, found_columns) = decoded.shape();
@@ -32,7 +45,7 @@ pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -
         observer.check()?;
         let sums: Vec<Result<Measured>> = starts
             .par_iter()
-            .map(|&start| measure_block(source, decoded, start..rows.min(start + block), columns))
+            .map(|&start| measure_block(source, decoded, weights, start..rows.min(start + block), columns))
             .collect();
         for sum in sums {
             total.add(&sum?);
@@ -79,14 +92,17 @@ pub(super) fn norms(rows: &dyn Rows, weights: Option<&[f64]>, observer: &dyn Obs
 fn measure_block(
     source: &dyn Rows,
     decoded: &dyn Rows,
+    weights: Option<&[f64]>,
     rows: std::ops::Range<usize>,
     columns: usize,
 ) -> Result<Measured> {
     let mut expected = vec![0.0f64; rows.len() * columns];
     source.read_f64(rows.clone(), &mut expected)?;
     let mut found = vec![0.0f64; expected.len()];
+    let first = rows.start;
     decoded.read_f64(rows, &mut found)?;
-    Ok(Measured::of_rows(&expected, &found, columns, |_| None))
+    let weight = |row: usize| weights.and_then(|weights| weights.get(first + row)).copied();
+    Ok(Measured::of_rows(&expected, &found, columns, weight))
 }
 
 impl Measured {

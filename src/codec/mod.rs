@@ -14,14 +14,18 @@ mod product;
 mod random;
 mod scale;
 mod transform;
+mod weights;
 
 pub use cast::Cast;
 pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
 pub use low_rank::LowRank;
 pub use low_rank_fixed::{LowRankFixed, Variant};
-pub use measure::measure;
+pub use measure::{measure, measure_weighted};
 pub use product::ProductQuantization;
 pub use transform::{Transform, rate_distortion_bound};
+pub use weights::RowWeights;
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -77,6 +81,8 @@ pub struct Options {
     pub rotation: bool,
     /// Whether norms are stored apart from directions.
     pub norms: bool,
+    /// What each row counts in the errors that are minimized; all the same unless given.
+    pub row_weights: Option<Arc<RowWeights>>,
     /// Where sequences of random numbers start.
     pub seed: u64,
     /// Which entries share a scale.
@@ -85,6 +91,16 @@ pub struct Options {
     pub symmetry: Symmetry,
     /// Element type of scales; F16 unless given.
     pub scale_dtype: Option<Dtype>,
+}
+
+impl Options {
+    /// Weights of the rows of a table of `rows` rows, with a mean of one, if there are any.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] where there is another number of them.
+    pub fn weights_of(&self, rows: usize) -> Result<Option<Vec<f64>>> {
+        self.row_weights.as_ref().map(|weights| weights.of_rows(rows)).transpose()
+    }
 }
 
 /// How the singular values are divided between A and B of a factor pair.
@@ -117,7 +133,7 @@ pub struct Point {
     pub setting: Setting,
     /// The tensors it would store: name, dtype, shape, in storage order.
     pub parts: Vec<TensorMeta>,
-    /// Predicted `||W - decode||_F^2`, rounding to the stored dtype included.
+    /// Predicted `||W - decode||_F^2`, rounding to the stored dtype included; with weights of rows, where there are any.
     pub squared_error: f64,
     /// Kept squared singular values over all of them, for codecs that keep some.
     pub retained_energy: Option<f64>,
@@ -174,6 +190,11 @@ pub trait Codec: Sync {
     /// Paper or specification that it follows.
     fn reference(&self) -> &'static str;
 
+    /// Whether it minimizes the weighted error where rows have weights.
+    fn weighs_rows(&self) -> bool {
+        false
+    }
+
     /// The setting that meets `target`: from shape and dtype alone, or of several that meet it the best for the
     /// numbers of `table`.
     ///
@@ -210,7 +231,7 @@ pub trait Codec: Sync {
 
 /// What a codec learned about one table. It holds none of the table's rows.
 pub trait Analysis {
-    /// `||W||_F^2`.
+    /// `||W||_F^2`; with weights of rows, where there are any.
     fn squared_norm(&self) -> f64;
 
     /// The operating points, by increasing bytes; errors do not increase.

@@ -60,6 +60,7 @@ impl Job<'_> {
                 let measured = write_dense(rows[table].as_ref(), &self.manifest.tables[table], sink, self.observer)?;
                 tables[table].errors = Errors {
                     relative_frobenius: measured.relative_frobenius_error(),
+                    weighted_relative_frobenius: None,
                     max_absolute: measured.max_absolute_error,
                 };
                 Ok(())

@@ -11,6 +11,7 @@ mod stored;
 use serde_json::Value;
 
 use super::scale::scale_of;
+use super::weights::WeightedRows;
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factorization, Product};
@@ -144,6 +145,10 @@ impl Codec for LowRankFixed {
          NeurIPS 2023, arXiv 2310.11028"
     }
 
+    fn weighs_rows(&self) -> bool {
+        true
+    }
+
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
         let shape @ (height, width) = table.rows.shape();
         let dense = dense_bytes(table);
@@ -197,12 +202,15 @@ impl Codec for LowRankFixed {
             Demand::Ladder => height.min(width),
             Demand::Only(setting) => Setup::read(setting)?.rank.min(height.min(width)),
         };
-        let factorization = linalg::factorize(table.rows, Some(rank), observer)?;
+        let weights = options.weights_of(height)?;
+        let weighted = WeightedRows::new(table.rows, weights.as_deref());
+        let factorization = linalg::factorize(&weighted, Some(rank), observer)?;
         let spectrum = factorization.spectrum();
         let squared_norm = spectrum.squared_norm;
         let scale = scale_of(squared_norm, height, width);
         let prediction = {
-            let source = Source { rows: table.rows, weights: None, scale, squared_norm, observer };
+            let weights = weights.as_deref();
+            let source = Source { rows: table.rows, weights, scale, squared_norm, observer };
             ladder::Prediction::new(&source, &factorization, options.variant, rank)?
         };
         let (left, right) = bits_of(options)?;
@@ -232,7 +240,7 @@ impl Codec for LowRankFixed {
                 .found(format!("[{height}, {width}] in {}", table.dtype))
                 .hint("leave the table out with `--exclude`"));
         }
-        Ok(Box::new(Prepared { factorization, points, scale }))
+        Ok(Box::new(Prepared { factorization, points, scale, weights }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
@@ -269,6 +277,7 @@ struct Prepared {
     factorization: Factorization,
     points: Vec<Point>,
     scale: f64,
+    weights: Option<Vec<f64>>,
 }
 
 impl Analysis for Prepared {
@@ -289,7 +298,13 @@ impl Analysis for Prepared {
     ) -> Result<Measured> {
         let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
         let setup = Setup::read(&point.setting)?;
-        let source = Source { rows, weights: None, scale: self.scale, squared_norm: self.squared_norm(), observer };
+        let source = Source {
+            rows,
+            weights: self.weights.as_deref(),
+            scale: self.scale,
+            squared_norm: self.squared_norm(),
+            observer,
+        };
         let factors = factors::fit(&source, &self.factorization, &setup)?;
         stored::write_grids(&factors.left, 1.0, 1, sink)?;
         stored::write_grids(&factors.right, self.scale.recip(), 3, sink)?;

@@ -151,6 +151,10 @@ impl Codec for ProductQuantization {
          Ke, Sun, Optimized Product Quantization for Approximate Nearest Neighbor Search, CVPR 2013"
     }
 
+    fn weighs_rows(&self) -> bool {
+        true
+    }
+
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
         let shape @ (height, width) = table.rows.shape();
         let (dense, dtype) = (dense_bytes(table), stored_dtype(table, options));
@@ -186,8 +190,10 @@ impl Codec for ProductQuantization {
     ) -> Result<Box<dyn Analysis>> {
         let shape @ (height, width) = table.rows.shape();
         let (dense, dtype) = (dense_bytes(table), stored_dtype(table, options));
-        let norms = super::measure::norms(table.rows, None, observer)?;
+        let weights = options.weights_of(height)?;
+        let norms = super::measure::norms(table.rows, weights.as_deref(), observer)?;
         let scale = scale_of(norms.squared_norm, height, width);
+        let squared_norm = norms.weighted.map_or(norms.squared_norm, |weighted| weighted.squared_norm);
         let setups = match demand {
             Demand::Only(setting) => vec![Setup::read(setting)?],
             Demand::Ladder => ladder(width, options)?,
@@ -198,7 +204,7 @@ impl Codec for ProductQuantization {
                 .found(setup.pieces.to_string()));
         }
         let ladder = matches!(demand, Demand::Ladder);
-        let sample = Sample::draw(table.rows, scale, None, LADDER_ROWS, options.seed, observer)?;
+        let sample = Sample::draw(table.rows, scale, weights.as_deref(), LADDER_ROWS, options.seed, observer)?;
         let mut points: Vec<Point> = Vec::new();
         for setup in setups {
             if ladder && setup.bytes(shape, dtype) >= dense {
@@ -212,7 +218,7 @@ impl Codec for ProductQuantization {
                 setting: setup.setting(),
                 parameters: parts.iter().filter_map(TensorMeta::elements).sum(),
                 parts,
-                squared_error: share * norms.squared_norm,
+                squared_error: share * squared_norm,
                 retained_energy: None,
                 flops_per_token: rotation + if setup.norms { width as u64 } else { 0 },
             });
@@ -229,7 +235,7 @@ impl Codec for ProductQuantization {
             least = least.min(point.squared_error);
             point.squared_error = least;
         }
-        Ok(Box::new(Prepared { points, squared_norm: norms.squared_norm, scale, dtype, seed: options.seed }))
+        Ok(Box::new(Prepared { points, squared_norm, scale, dtype, seed: options.seed, weights }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
@@ -260,6 +266,7 @@ struct Prepared {
     scale: f64,
     dtype: Dtype,
     seed: u64,
+    weights: Option<Vec<f64>>,
 }
 
 impl Analysis for Prepared {
@@ -280,8 +287,9 @@ impl Analysis for Prepared {
     ) -> Result<Measured> {
         let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
         let setup = Setup::read(&point.setting)?;
-        let sample = Sample::draw(rows, self.scale, None, training::SAMPLE_ROWS, self.seed, observer)?;
+        let weights = self.weights.as_deref();
+        let sample = Sample::draw(rows, self.scale, weights, training::SAMPLE_ROWS, self.seed, observer)?;
         let trained = Trained::new(rows, sample, &setup, self.scale, self.dtype, sink, observer)?;
-        trained.encode(rows, None, sink, observer)
+        trained.encode(rows, weights, sink, observer)
     }
 }
