@@ -36,11 +36,15 @@ pub(crate) enum Command {
     /// Show tensors, embedding tables with the evidence for them, and what each reduction would cost
     Inspect(InspectArgs),
     /// Replace embedding tables by factor pairs and write a new checkpoint with a manifest
-    Compress(CompressArgs),
+    Compress(Box<CompressArgs>),
     /// Re-hash an output and list every difference from its manifest
     Verify(VerifyArgs),
     /// Multiply factor pairs out again: a stock checkpoint of the original names and shapes
     Restore(RestoreArgs),
+    /// Measure methods on one table at equal bytes
+    Compare(CompareArgs),
+    /// Compare two checkpoints tensor by tensor
+    Diff(DiffArgs),
 }
 
 #[derive(Debug, Args)]
@@ -108,9 +112,9 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "SIZE", help_heading = TARGET, value_parser = target("target-size"))]
     pub(crate) target_size: Option<Target>,
 
-    /// How tables are encoded
-    #[arg(long, value_name = "METHOD", default_value = "low-rank",
-          value_parser = rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect::<Vec<_>>())]
+    /// How tables are encoded; `auto` measures every method at the size that `--target-size` or `--reduction` allows
+    /// and takes the one with the least error
+    #[arg(long, value_name = "METHOD", default_value = "low-rank", value_parser = methods_and_auto())]
     pub(crate) method: String,
 
     /// Dtype of stored factors, the table's unless given; dtype to cast to, F16 unless given
@@ -251,6 +255,105 @@ pub(crate) struct RestoreArgs {
     /// Replace an output that exists, once the new one is complete
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// The names of all methods, for the parser.
+fn methods() -> Vec<&'static str> {
+    rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect()
+}
+
+fn methods_and_auto() -> Vec<&'static str> {
+    methods().into_iter().chain([rankfold::convert::AUTO]).collect()
+}
+
+/// Heading of the options of which there may be one.
+const SIZES: &str = "Sizes (one of these)";
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("sizes_given").multiple(false).args(["reductions", "sizes", "bits_per_parameter"])))]
+#[command(group(ArgGroup::new("format").multiple(false).args(["json", "markdown", "csv"])))]
+pub(crate) struct CompareArgs {
+    /// A safetensors file, a `*.safetensors.index.json`, or a model directory
+    pub(crate) path: PathBuf,
+
+    /// The table; the one that `compress` would take unless given
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) table: Option<String>,
+
+    /// The methods; all unless given
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', value_parser = methods())]
+    pub(crate) methods: Vec<String>,
+
+    /// Fractions of the table's bytes that go: `.5,.9`
+    #[arg(long, value_name = "P", value_delimiter = ',', help_heading = SIZES)]
+    pub(crate) reductions: Vec<f64>,
+
+    /// Sizes of the encoded table, all parts counted: `12MB,8MiB,10%`
+    #[arg(long, value_name = "SIZE", value_delimiter = ',', help_heading = SIZES)]
+    pub(crate) sizes: Vec<Size>,
+
+    /// Bits for each number of the table, all parts counted; 8,4,3.2,2,1.6,1 unless a size is given
+    #[arg(long, value_name = "BITS", value_delimiter = ',', help_heading = SIZES)]
+    pub(crate) bits_per_parameter: Vec<f64>,
+
+    /// Dtype of stored factors; that of the table unless given
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) dtype: Option<FactorDtype>,
+
+    /// Rows whose nearest neighbours are looked for before and after
+    #[arg(long, value_name = "ROWS", default_value_t = 1000, value_parser = sampled_rows)]
+    pub(crate) sample: usize,
+
+    /// Seed of that sample and of the rows that are timed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// A Markdown table on standard output
+    #[arg(long)]
+    pub(crate) markdown: bool,
+
+    /// Comma-separated values on standard output
+    #[arg(long)]
+    pub(crate) csv: bool,
+
+    /// Also write a page with charts to this file; it needs nothing from the network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// Parses a number of sampled rows. Similarities of all sampled rows to a block are held at once.
+fn sampled_rows(text: &str) -> Result<usize, String> {
+    const MOST: usize = 100_000;
+    let rows: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if rows <= MOST { Ok(rows) } else { Err(format!("at most {MOST} rows")) }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A checkpoint, compressed or not
+    pub(crate) before: PathBuf,
+
+    /// The checkpoint to compare it with
+    pub(crate) after: PathBuf,
+
+    /// Fail with exit code 4 if the relative Frobenius error of a tensor is larger, or if a tensor is in one only,
+    /// has another shape, or differs and is not made of floating-point numbers
+    #[arg(long, value_name = "E", help_heading = "Gates", value_parser = error_bound)]
+    pub(crate) max_error: Option<f64>,
+
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Parses a bound on a relative error: a number of at least 0.
+fn error_bound(text: &str) -> Result<f64, String> {
+    let bound: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if bound >= 0.0 { Ok(bound) } else { Err("expected a number of at least 0".to_owned()) }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -1,7 +1,9 @@
 //! Arguments, settings, streams, and one file per command.
 
 mod args;
+mod compare;
 mod compress;
+mod diff;
 mod inspect;
 mod output;
 mod restore;
@@ -53,6 +55,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Compress(args) => compress::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
+        Command::Compare(args) => compare::run(args, &terminal),
+        Command::Diff(args) => diff::run(args, &terminal),
     });
     terminal.clear();
     result.unwrap_or_else(|error| report(&error, signals.received())).into()

@@ -5,12 +5,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
-use super::{Finished, config, refuse_overlap, source};
+use super::{Finished, auto, config, refuse_overlap, source};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
-use crate::codec::{self, Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
+use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
-use crate::manifest::{Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of};
+use crate::manifest::{
+    Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
+};
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
@@ -21,7 +23,7 @@ use crate::tensor::{Rows, TensorMeta};
 pub struct Request {
     /// What to reach.
     pub target: Target,
-    /// Name of the codec.
+    /// Name of the codec, or [`AUTO`](super::AUTO).
     pub method: String,
     /// The codec's options.
     pub options: Options,
@@ -37,30 +39,38 @@ pub struct Request {
 
 /// A checkpoint with a plan for it.
 pub struct Prepared<'c> {
-    checkpoint: &'c Checkpoint,
-    codec: &'static dyn Codec,
-    request: &'c Request,
-    tables: Vec<Chosen<'c>>,
-    plan: Plan,
+    pub(super) checkpoint: &'c Checkpoint,
+    pub(super) request: &'c Request,
+    pub(super) tables: Vec<Chosen<'c>>,
+    pub(super) plan: Plan,
 }
 
 /// A table on its way to an operating point.
-struct Chosen<'c> {
-    id: TensorId,
+pub(super) struct Chosen<'c> {
+    pub(super) id: TensorId,
     tied: Vec<TensorId>,
-    target: Target,
-    rows: Box<dyn Rows + 'c>,
-    /// What was learned of the numbers. Of several tables that share a budget only the ladders are kept, so that
-    /// memory does not grow with their number, and each is looked at again when it is encoded.
+    pub(super) target: Target,
+    pub(super) rows: Box<dyn Rows + 'c>,
+    /// What was learned of the numbers. Where several tables share a budget or several codecs compete only the ladders
+    /// are kept, so that memory does not grow with their number, and each is looked at again when it is encoded.
     analysis: Option<Box<dyn Analysis>>,
     squared_norm: f64,
-    points: Vec<Point>,
-    point: usize,
+    /// The points of every codec, by increasing bytes.
+    pub(super) points: Vec<Point>,
+    /// The codec of each point.
+    pub(super) codecs: Vec<&'static dyn Codec>,
+    pub(super) point: usize,
+    /// What lost against it, where several codecs competed.
+    pub(super) runners_up: Vec<RunnerUp>,
 }
 
 impl Chosen<'_> {
     fn point(&self) -> &Point {
         &self.points[self.point]
+    }
+
+    fn codec(&self) -> &'static dyn Codec {
+        self.codecs[self.point]
     }
 }
 
@@ -78,12 +88,12 @@ impl<'c> Prepared<'c> {
             let name = path.display().to_string();
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
         }
-        let codec = codec::find(&request.method)?;
-        if request.options.row_weights.is_some() && !codec.weighs_rows() {
-            let weighing = codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
+        let codecs = auto::codecs(&request.method)?;
+        if request.options.row_weights.is_some() && !codecs.iter().all(|codec| codec.weighs_rows()) {
+            let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
             return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
-                .expected(weighing.collect::<Vec<_>>().join(" or "))
-                .found(format!("`{}`", codec.name())));
+                .expected(names.collect::<Vec<_>>().join(" or "))
+                .found(format!("`{}`", request.method)));
         }
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
@@ -94,19 +104,21 @@ impl<'c> Prepared<'c> {
         for Selected { table: id, tied, .. } in selected {
             let meta = checkpoint.meta(id);
             let target = overrides.target_for(&meta.name).unwrap_or(request.target);
-            let table = analyze(checkpoint, codec, request, id, tied, target, observer)
+            let table = analyze(checkpoint, &codecs, request, id, tied, target, observer)
                 .map_err(|error| error.at(checkpoint.shard_path(id)).tensor(&meta.name))?;
             tables.push(if shared { Chosen { analysis: None, ..table } } else { table });
         }
         let mut prepared = Prepared {
             checkpoint,
-            codec,
             request,
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
         };
         prepared.plan.weights_before = prepared.weights_before()?;
         prepared.choose()?;
+        if codecs.len() > 1 {
+            auto::contest(&mut prepared, observer)?;
+        }
         prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
         prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
         prepared.gate()?;
@@ -179,7 +191,7 @@ impl<'c> Prepared<'c> {
             None => {
                 let view = Table { name: &meta.name, dtype: meta.dtype, rows };
                 let demand = Demand::Only(&table.point().setting);
-                let analysis = self.codec.analyze(&view, &self.request.options, demand, observer)?;
+                let analysis = table.codec().analyze(&view, &self.request.options, demand, observer)?;
                 analysis.encode(rows, 0, sink, observer)
             }
         };
@@ -252,7 +264,7 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    fn points(&self) -> Vec<&Point> {
+    pub(super) fn points(&self) -> Vec<&Point> {
         self.tables.iter().map(Chosen::point).collect()
     }
 
@@ -287,7 +299,7 @@ impl<'c> Prepared<'c> {
         Ok(shards.sum::<u64>() + assembly::companion_weights(self.checkpoint)?)
     }
 
-    fn weights_after(&self, points: &[&Point]) -> Result<u64> {
+    pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
         let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
         Ok(shards + assembly::companion_weights(self.checkpoint)?)
     }
@@ -309,7 +321,7 @@ impl<'c> Prepared<'c> {
             shape: shape_of(meta),
             dtype: meta.dtype,
             stored_dtype: point.parts.first().map_or(meta.dtype, |part| part.dtype),
-            method: self.codec.name().into(),
+            method: table.codec().name().into(),
             setting: point.setting.clone(),
             bytes_before: self.bytes_before(table),
             bytes_after: point.bytes(),
@@ -330,8 +342,8 @@ impl<'c> Prepared<'c> {
             name: meta.name.clone(),
             shape: shape_of(meta),
             dtype: meta.dtype,
-            method: self.codec.name().into(),
-            reference: self.codec.reference().into(),
+            method: table.codec().name().into(),
+            reference: table.codec().reference().into(),
             setting: point.setting.clone(),
             parts: point.parts.iter().map(|part| part.name.clone()).collect(),
             tied: self.tied_names(table),
@@ -345,6 +357,7 @@ impl<'c> Prepared<'c> {
                 weighted_relative_frobenius: measured.weighted.map(|sums| sums.relative_frobenius_error()),
                 max_absolute: measured.max_absolute_error,
             },
+            runners_up: table.runners_up.clone(),
         }
     }
 
@@ -361,7 +374,7 @@ impl<'c> Prepared<'c> {
             request.overrides.iter().map(|one| (one.glob().to_owned(), one.target().to_string().into())).collect();
         let record = json!({
             "target": request.target.to_string(),
-            "method": self.codec.name(),
+            "method": request.method,
             "dtype": request.options.dtype,
             "split": request.options.split.name(),
             "variant": request.options.variant.name(),
@@ -408,7 +421,7 @@ fn refuse_encoded(checkpoint: &Checkpoint) -> Result<()> {
 
 fn analyze<'c>(
     checkpoint: &'c Checkpoint,
-    codec: &'static dyn Codec,
+    codecs: &[&'static dyn Codec],
     request: &Request,
     id: TensorId,
     tied: Vec<TensorId>,
@@ -424,10 +437,25 @@ fn analyze<'c>(
         Target::Bits(bits) => Some(DirectTarget::Bits(bits)),
         Target::Energy(_) | Target::MaxError(_) | Target::Size(_) => None,
     };
-    let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
-    let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
-    observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
-    let analysis = codec.analyze(&table, &request.options, demand, observer)?;
-    let (squared_norm, points) = (analysis.squared_norm(), analysis.points().to_vec());
-    Ok(Chosen { id, tied, target, rows, analysis: Some(analysis), squared_norm, points, point: 0 })
+    let analyze = |codec: &'static dyn Codec| {
+        let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
+        let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
+        observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
+        codec.analyze(&table, &request.options, demand, observer)
+    };
+    let (analysis, squared_norm, points) = match codecs {
+        [codec] => {
+            let analysis = analyze(*codec)?;
+            let points = analysis.points().iter().map(|point| (*codec, point.clone())).collect();
+            let squared_norm = analysis.squared_norm();
+            (Some(analysis), squared_norm, points)
+        }
+        several => {
+            auto::check(target)?;
+            let (squared_norm, points) = auto::merge(several, analyze)?;
+            (None, squared_norm, points)
+        }
+    };
+    let (codecs, points) = points.into_iter().unzip();
+    Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }

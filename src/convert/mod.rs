@@ -1,6 +1,7 @@
 //! Runs a conversion: reader -> codec -> writer, into a directory that appears when it is complete.
 
 mod assembly;
+mod auto;
 mod compress;
 mod config;
 mod restore;
@@ -12,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 
+pub use auto::AUTO;
 pub use compress::{Prepared, Request};
 pub use restore::restore;
 

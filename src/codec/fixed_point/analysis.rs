@@ -50,7 +50,7 @@ pub(super) fn survey(table: &Table<'_>, schemes: &[Scheme], observer: &dyn Obser
         let mut codes = vec![0u16; columns];
         let of_scheme = |scheme: &Scheme| {
             let mut total = Sums::default();
-            each_row(&range, values, columns, scheme, extent, &mut codes, &mut |_, sums, _, _| total.add(sums))?;
+            each_row(&range, values, columns, scheme, extent, &mut codes, &mut |group| total.add(group.sums))?;
             Ok(total)
         };
         let outcomes: Vec<Outcome> = schemes.iter().map(of_scheme).collect();
@@ -110,7 +110,15 @@ fn point(scheme: &Scheme, parts: Vec<TensorMeta>, (rows, columns): (usize, usize
     }
 }
 
-/// Gives `take` each group of each row: its grid, its sums, its codes counted from the least, whether it ends a row.
+/// Numbers that share a scale, quantized.
+struct Group<'a> {
+    grid: Grid,
+    sums: Sums,
+    /// The codes of the whole row, counted from the least, with the last group of a row.
+    row: Option<&'a [u16]>,
+}
+
+/// Gives `take` each group of each row.
 fn each_row(
     range: &Range<usize>,
     values: &[f64],
@@ -118,7 +126,7 @@ fn each_row(
     scheme: &Scheme,
     shared: Extent,
     codes: &mut [u16],
-    take: &mut dyn FnMut(&Grid, Sums, &[u16], bool),
+    take: &mut dyn FnMut(&Group<'_>),
 ) -> Result<()> {
     let set = InstructionSet::best();
     let width = scheme.group_columns(columns);
@@ -129,7 +137,7 @@ fn each_row(
             let end = start + values.len();
             let work = Quantize { values, codes: &mut codes[start..end], scheme, shared };
             let (grid, sums) = set.run(work).map_err(|error| out_of_range(error, shared.is_none().then_some(row)))?;
-            take(&grid, sums, codes, end == columns);
+            take(&Group { grid, sums, row: (end == columns).then_some(&*codes) });
             start = end;
         }
     }
@@ -227,13 +235,13 @@ fn encode(scheme: &Scheme, shared: Extent, columns: usize, range: Range<usize>, 
     let row_bytes = scheme.row_bytes(columns).unwrap_or_default();
     let mut codes = vec![0u16; columns];
     let mut outcome = Ok(());
-    each_row(&range, values, columns, scheme, shared, &mut codes, &mut |grid, sums, codes, whole| {
-        block.sums.add(sums);
-        let pushed = block.push_grid(grid, scheme);
+    each_row(&range, values, columns, scheme, shared, &mut codes, &mut |group| {
+        block.sums.add(group.sums);
+        let pushed = block.push_grid(&group.grid, scheme);
         if outcome.is_ok() {
             outcome = pushed;
         }
-        if whole {
+        if let Some(codes) = group.row {
             pack(codes, scheme.bits, row_bytes, &mut block.codes);
         }
     })?;

@@ -8,6 +8,7 @@ use super::pack::unpack;
 use super::scheme::{Granularity, Packing, Parts, Scheme};
 use crate::codec::Part;
 use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::{InstructionSet, Work};
 use crate::tensor::{Dtype, MappedRows, Precision, Rows};
 
 /// A quantized table.
@@ -122,7 +123,7 @@ impl Rows for Quantized<'_> {
         let tensor = self.scheme.granularity == Granularity::Tensor;
         // The stored byte is signed, the others count from the least code.
         let flip = if self.scheme.packing(self.columns) == Packing::Bytes { 0x80 } else { 0 };
-        let least = self.scheme.range().0;
+        let set = InstructionSet::best();
         let mut codes = vec![0u16; self.columns];
         let mut scales = vec![0.0f32; if tensor { 1 } else { groups }];
         for (row, out) in rows.zip(out.chunks_exact_mut(self.columns.max(1))) {
@@ -133,9 +134,7 @@ impl Rows for Quantized<'_> {
             for (group, (out, codes)) in out.chunks_mut(width).zip(codes.chunks(width)).enumerate() {
                 let zero_point = self.zero_point(row, group, groups);
                 let grid = Grid::stored(f64::from(scales[group]), zero_point, &self.scheme);
-                for (out, &code) in out.iter_mut().zip(codes) {
-                    *out = grid.level(i32::from(code ^ flip) + least);
-                }
+                set.run(Dequantize { grid, codes, flip, out });
             }
         }
         Ok(())
@@ -146,6 +145,22 @@ impl Rows for Quantized<'_> {
         self.read_f32(rows, &mut single)?;
         out.iter_mut().zip(single).for_each(|(out, value)| *out = f64::from(value));
         Ok(())
+    }
+}
+
+struct Dequantize<'a> {
+    grid: Grid,
+    codes: &'a [u16],
+    flip: u16,
+    out: &'a mut [f32],
+}
+
+impl Work for Dequantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.grid.dequantize(self.codes, self.flip, self.out);
     }
 }
 

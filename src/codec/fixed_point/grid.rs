@@ -121,6 +121,16 @@ impl Grid {
         (f64::from(code - self.zero_point) * self.scale) as f32
     }
 
+    /// What codes counted from the least one stand for, each with the bits of `flip` changed first.
+    #[inline(always)]
+    pub(super) fn dequantize(&self, codes: &[u16], flip: u16, out: &mut [f32]) {
+        // Multiples of the scale are whole numbers below 2^24, so that singles round once too.
+        let (offset, scale) = (self.least - self.zero_point, self.scale as f32);
+        for (out, &code) in out.iter_mut().zip(codes) {
+            *out = (i32::from(code ^ flip) + offset) as f32 * scale;
+        }
+    }
+
     /// Rounds `values` to the nearest level, ties to the even multiple of the scale; codes go to `codes`, counted from
     /// the least one.
     #[inline(always)]
