@@ -455,6 +455,7 @@ fn a_plan_prints_every_figure_of_a_table_and_the_totals() {
         flops_per_token_before: 0,
         flops_per_token_after: 28_416,
         relative_frobenius_error: 0.8276,
+        weighted: false,
         retained_energy: Some(0.3151),
         tied: vec!["cls.predictions.decoder.weight".into()],
     };

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Show tensors, embedding tables with the evidence for them, and what each reduction would cost
     Inspect(InspectArgs),
     /// Replace embedding tables by factor pairs and write a new checkpoint with a manifest
-    Compress(CompressArgs),
+    Compress(Box<CompressArgs>),
     /// Re-hash an output and list every difference from its manifest
     Verify(VerifyArgs),
     /// Multiply factor pairs out again: a stock checkpoint of the original names and shapes
@@ -125,6 +125,44 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) split: SplitArg,
 
+    /// How `low-rank-fixed` finds its factors: ours, or one of the paper's three
+    #[arg(long, value_enum, default_value_t, help_heading = "Method low-rank-fixed")]
+    pub(crate) variant: VariantArg,
+
+    /// Bits of the left factor; chosen with the rank unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
+          value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) left_bits: Option<u32>,
+
+    /// Bits of the right factor; chosen with the rank unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
+          value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) right_bits: Option<u32>,
+
+    /// Pieces of a row, each quantized for itself; chosen for the target unless given
+    #[arg(long, value_name = "M", help_heading = "Method product",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) subquantizers: Option<u32>,
+
+    /// Bits of the index of a piece, 4 or 8; 8 unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method product", value_parser = ["4", "8"])]
+    pub(crate) code_bits: Option<String>,
+
+    /// Rotate rows so that their pieces are quantized better (OPQ); the rotation is stored
+    #[arg(long, help_heading = "Method product")]
+    pub(crate) rotation: bool,
+
+    /// Store norms apart from directions, as fastText's quantization does
+    #[arg(long, help_heading = "Method product")]
+    pub(crate) norms: bool,
+
+    /// What each row counts in the error that is minimized: a file with one number a line (token counts), or `zipf`
+    #[arg(long, value_name = "FILE|zipf")]
+    pub(crate) row_weights: Option<String>,
+
+    /// Where sequences of random numbers start; the same seed gives the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
     /// Which entries share a scale: the whole `tensor`, each `row`, or each `group:N` of N columns of a row
     #[arg(long, value_name = "WHICH", help_heading = FIXED_POINT, default_value_t)]
     pub(crate) granularity: Granularity,
@@ -179,6 +217,10 @@ pub(crate) struct VerifyArgs {
     /// Also check against the checkpoint it was made from: digests, untouched tensors, and the stated errors
     #[arg(long, value_name = "PATH")]
     pub(crate) source: Option<PathBuf>,
+
+    /// The weights of rows that `compress` was given, to measure the weighted error again; `zipf` is known without
+    #[arg(long, value_name = "FILE|zipf", requires = "source")]
+    pub(crate) row_weights: Option<String>,
 
     /// The manifest's own SHA-256, as `compress` printed it
     #[arg(long, value_name = "HEX")]
@@ -326,6 +368,15 @@ pub(crate) enum FactorDtype {
 pub(crate) enum ScaleDtype {
     F16,
     F32,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum VariantArg {
+    #[default]
+    Ours,
+    Lplr,
+    Svd,
+    LplrSvd,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

@@ -1,12 +1,14 @@
 //! Command-line values resolved into what the library takes.
 
-use rankfold::codec::{Options, Split, Symmetry};
+use std::sync::Arc;
+
+use rankfold::codec::{Options, RowWeights, Split, Symmetry, Variant};
 use rankfold::convert::Request;
 use rankfold::output::Replace;
 use rankfold::plan::Target;
 use rankfold::tensor::Dtype;
 
-use super::args::{CompressArgs, FactorDtype, ScaleDtype, SplitArg};
+use super::args::{CompressArgs, FactorDtype, ScaleDtype, SplitArg, VariantArg};
 
 impl CompressArgs {
     /// The request that these arguments make.
@@ -17,6 +19,15 @@ impl CompressArgs {
             options: Options {
                 dtype: self.dtype.map(Dtype::from),
                 split: self.split.into(),
+                variant: self.variant.into(),
+                left_bits: self.left_bits,
+                right_bits: self.right_bits,
+                subquantizers: self.subquantizers.map(|count| count as usize),
+                code_bits: self.code_bits.as_deref().map(str::parse).transpose()?,
+                rotation: self.rotation,
+                norms: self.norms,
+                row_weights: self.row_weights.as_deref().map(RowWeights::open).transpose()?.map(Arc::new),
+                seed: self.seed,
                 granularity: self.granularity,
                 symmetry: if self.affine { Symmetry::Affine } else { Symmetry::Symmetric },
                 scale_dtype: self.scale_dtype.map(Dtype::from),
@@ -47,6 +58,17 @@ impl From<FactorDtype> for Dtype {
             FactorDtype::F32 => Dtype::F32,
             FactorDtype::F16 => Dtype::F16,
             FactorDtype::Bf16 => Dtype::BF16,
+        }
+    }
+}
+
+impl From<VariantArg> for Variant {
+    fn from(variant: VariantArg) -> Self {
+        match variant {
+            VariantArg::Ours => Variant::Ours,
+            VariantArg::Lplr => Variant::Lplr,
+            VariantArg::Svd => Variant::Svd,
+            VariantArg::LplrSvd => Variant::LplrSvd,
         }
     }
 }

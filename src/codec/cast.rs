@@ -160,7 +160,7 @@ fn convert(
     let (count, columns) = rows.shape();
     let height = (BLOCK_VALUES / columns.max(1)).max(1);
     let starts: Vec<usize> = (0..count).step_by(height).collect();
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     for starts in starts.chunks(BLOCKS_AT_ONCE) {
         observer.check()?;
         let block = |&start: &usize| convert_block(rows, start..count.min(start + height), dtype);
@@ -194,7 +194,7 @@ fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -
             .found(format!("{} in {}", overflow.value, place(overflow.index)))
             .hint("cast to a dtype of wider range with `--dtype bf16`")
     })?;
-    let mut sums = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut sums = Measured::default();
     for (exact, rounded) in exact.iter().zip(&rounded) {
         let error = (exact - rounded).abs();
         sums.squared_norm += exact * exact;

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::weights::WeightedRows;
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Split, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
@@ -29,6 +30,10 @@ impl Codec for LowRank {
     fn reference(&self) -> &'static str {
         "Acharya, Goel, Metallinou, Dhillon, Online Embedding Compression for Text Classification using Low Rank \
          Matrix Factorization, AAAI 2019, arXiv 1811.00641"
+    }
+
+    fn weighs_rows(&self) -> bool {
+        true
     }
 
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
@@ -66,7 +71,9 @@ impl Codec for LowRank {
                 (rank..=rank, rank)
             }
         };
-        let factorization = linalg::factorize(table.rows, Some(max_rank), observer)?;
+        let weights = options.weights_of(height)?;
+        let weighted = WeightedRows::new(table.rows, weights.as_deref());
+        let factorization = linalg::factorize(&weighted, Some(max_rank), observer)?.of_weighted(weights);
         let spectrum = factorization.spectrum();
         let tails = spectrum.squared_errors();
         let points = ranks

@@ -139,6 +139,10 @@ fn runner_up(table: &Chosen<'_>, point: usize, found: Measured) -> RunnerUp {
         method: table.codecs[point].name().to_owned(),
         setting: table.points[point].setting.clone(),
         bytes: table.points[point].bytes(),
-        errors: Errors { relative_frobenius: found.relative_frobenius_error(), max_absolute: found.max_absolute_error },
+        errors: Errors {
+            relative_frobenius: found.relative_frobenius_error(),
+            weighted_relative_frobenius: found.weighted.map(|sums| sums.relative_frobenius_error()),
+            max_absolute: found.max_absolute_error,
+        },
     }
 }

@@ -89,6 +89,12 @@ impl<'c> Prepared<'c> {
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
         }
         let codecs = auto::codecs(&request.method)?;
+        if request.options.row_weights.is_some() && !codecs.iter().all(|codec| codec.weighs_rows()) {
+            let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
+            return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
+                .expected(names.collect::<Vec<_>>().join(" or "))
+                .found(format!("`{}`", request.method)));
+        }
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
         let names: Vec<_> = selected.iter().map(|one| checkpoint.meta(one.table).name.as_str()).collect();
@@ -190,7 +196,9 @@ impl<'c> Prepared<'c> {
             }
         };
         let measured = encode().map_err(|error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name))?;
-        let found = measured.relative_frobenius_error();
+        // What was minimized, and predicted.
+        let found =
+            measured.weighted.map_or(measured.relative_frobenius_error(), |sums| sums.relative_frobenius_error());
         match table.target {
             Target::MaxError(bound) if found > bound => {
                 Err(Error::new(ErrorKind::Gate, "the measured error is above the bound")
@@ -322,6 +330,7 @@ impl<'c> Prepared<'c> {
             flops_per_token_before: 0,
             flops_per_token_after: point.flops_per_token,
             relative_frobenius_error: relative,
+            weighted: self.request.options.row_weights.is_some(),
             retained_energy: point.retained_energy,
             tied: self.tied_names(table),
         }
@@ -345,6 +354,7 @@ impl<'c> Prepared<'c> {
             flops_per_token: point.flops_per_token,
             errors: Errors {
                 relative_frobenius: measured.relative_frobenius_error(),
+                weighted_relative_frobenius: measured.weighted.map(|sums| sums.relative_frobenius_error()),
                 max_absolute: measured.max_absolute_error,
             },
             runners_up: table.runners_up.clone(),
@@ -367,6 +377,15 @@ impl<'c> Prepared<'c> {
             "method": request.method,
             "dtype": request.options.dtype,
             "split": request.options.split.name(),
+            "variant": request.options.variant.name(),
+            "left_bits": request.options.left_bits,
+            "right_bits": request.options.right_bits,
+            "subquantizers": request.options.subquantizers,
+            "code_bits": request.options.code_bits,
+            "rotation": request.options.rotation,
+            "norms": request.options.norms,
+            "row_weights": request.options.row_weights.as_ref().map(|weights| weights.to_string()),
+            "seed": request.options.seed,
             "granularity": request.options.granularity.to_string(),
             "scheme": request.options.symmetry.name(),
             "scale_dtype": request.options.scale_dtype,

@@ -60,6 +60,7 @@ impl Job<'_> {
                 let measured = write_dense(rows[table].as_ref(), &self.manifest.tables[table], sink, self.observer)?;
                 tables[table].errors = Errors {
                     relative_frobenius: measured.relative_frobenius_error(),
+                    weighted_relative_frobenius: None,
                     max_absolute: measured.max_absolute_error,
                 };
                 Ok(())
@@ -196,7 +197,7 @@ fn write_rows<T: Store + Default + Into<f64>>(
 ) -> Result<Measured> {
     let (count, columns) = rows.shape();
     let block = (BLOCK_VALUES / columns.max(1)).max(1);
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     let mut bytes = Vec::new();
     for start in (0..count).step_by(block) {
         observer.check()?;

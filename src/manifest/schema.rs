@@ -163,6 +163,9 @@ pub struct RunnerUp {
 pub struct Errors {
     /// `||W - decode||_F / ||W||_F`.
     pub relative_frobenius: f64,
+    /// The same with every row's squares times its weight; absent where rows have no weights.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weighted_relative_frobenius: Option<f64>,
     /// `max |W - decode|`.
     pub max_absolute: f64,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::verify::{file_change, inside};
 use super::{Change, Manifest, Operation, Subject, TableRecord, Verification};
 use crate::checkpoint::{Checkpoint, TensorId};
-use crate::codec::{self, Measured};
+use crate::codec::{self, Measured, RowWeights};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{MappedRows, Rows};
@@ -25,16 +25,18 @@ pub fn verify_source(
     manifest: &Manifest,
     output: &Path,
     source: &Path,
+    row_weights: Option<&RowWeights>,
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
+    let row_weights = recorded_weights(manifest, row_weights)?;
     let source = Checkpoint::open(source)?;
     let output = Checkpoint::open(output)?;
     check_files(manifest, &source, result, observer)?;
     check_untouched(manifest, &source, &output, result, observer)?;
     for table in &manifest.tables {
         observer.stage("measure", &table.name, table.shape[0] as u64);
-        check_table(manifest.operation, table, &source, &output, result, observer)
+        check_table(manifest.operation, table, &source, &output, row_weights, result, observer)
             .map_err(|error| error.tensor(&table.name))?;
     }
     result.differences.sort();
@@ -106,6 +108,7 @@ fn check_table(
     table: &TableRecord,
     source: &Checkpoint,
     output: &Checkpoint,
+    row_weights: Option<&RowWeights>,
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -138,13 +141,18 @@ fn check_table(
         result.note(Subject::Table, &table.name, Change::Changed, detail);
         return Ok(());
     }
-    let measured = measure(table, dense_side, dense, encoded_side, observer)?;
+    let weights = row_weights.map(|weights| weights.of_rows(table.shape[0])).transpose()?;
+    let measured = measure(table, dense_side, dense, encoded_side, weights.as_deref(), observer)?;
     let norm = measured.squared_norm.sqrt();
     let stated = [
         ("relative_frobenius", table.errors.relative_frobenius, measured.relative_frobenius_error(), 1.0),
         ("max_absolute", table.errors.max_absolute, measured.max_absolute_error, norm),
     ];
-    for (name, stated, found, scale) in stated {
+    // Without the weights nothing can be said of the weighted error.
+    let weighted = table.errors.weighted_relative_frobenius.zip(measured.weighted);
+    let weighted =
+        weighted.map(|(stated, found)| ("weighted_relative_frobenius", stated, found.relative_frobenius_error(), 1.0));
+    for (name, stated, found, scale) in stated.into_iter().chain(weighted) {
         if (stated - found).abs() > TOLERANCE * stated.abs().max(found.abs()) + FLOOR * scale || !found.is_finite() {
             let detail = format!("errors.{name}: {stated} is stated, {found} is measured");
             result.note(Subject::Table, &table.name, Change::Changed, detail);
@@ -153,17 +161,33 @@ fn check_table(
     Ok(())
 }
 
+/// The weights that the manifest names: those given, where their digest fits, or Zipf's.
+fn recorded_weights<'w>(manifest: &Manifest, given: Option<&'w RowWeights>) -> Result<Option<&'w RowWeights>> {
+    let recorded = manifest.request.get("row_weights").and_then(|name| name.as_str());
+    match (recorded, given) {
+        (Some("zipf"), None) => Ok(Some(&RowWeights::Zipf)),
+        (_, None) => Ok(None),
+        (Some(recorded), Some(given)) if recorded == given.to_string() => Ok(Some(given)),
+        (recorded, Some(given)) => {
+            Err(Error::new(ErrorKind::Request, "the row weights are not those that the manifest names")
+                .expected(recorded.unwrap_or("none").to_owned())
+                .found(given.to_string()))
+        }
+    }
+}
+
 fn measure(
     table: &TableRecord,
     dense_side: &Checkpoint,
     dense: TensorId,
     encoded_side: &Checkpoint,
+    weights: Option<&[f64]>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
     let bytes = dense_side.bytes(dense)?;
     let rows = MappedRows::new(&bytes, dense_side.meta(dense).dtype, table.shape[0], table.shape[1])?;
     let decoded = decode(table, encoded_side)?;
-    codec::measure(&rows, decoded.as_ref(), observer)
+    codec::measure_weighted(&rows, decoded.as_ref(), weights, observer)
 }
 
 /// The rows of an encoded table whose parts are in `checkpoint`.

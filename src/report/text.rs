@@ -42,7 +42,10 @@ fn compressed(tables: &[TableRecord]) -> String {
             table.method.clone(),
             setting.join(", "),
             change(table.bytes_before, table.bytes_after),
-            format!("{:.6}", table.errors.relative_frobenius),
+            match table.errors.weighted_relative_frobenius {
+                None => format!("{:.6}", table.errors.relative_frobenius),
+                Some(weighted) => format!("{:.6}, weighted {weighted:.6}", table.errors.relative_frobenius),
+            },
         ]
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();

@@ -175,7 +175,7 @@ impl Analysis for Surveyed {
         let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
         let scheme = Scheme::from_setting(&point.setting)?;
         let (count, columns) = rows.shape();
-        let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+        let mut total = Measured::default();
         if scheme.granularity == Granularity::Tensor {
             let grid = Grid::new(self.extent, &scheme).map_err(|error| out_of_range(error, None))?;
             let mut block = Encoded::default();

@@ -59,10 +59,10 @@ pub(super) fn encode(
         sink.write(part + 1, bytes)?;
     }
     let Some((meta, companion_metas)) = point.parts.split_first() else {
-        return Ok(Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 });
+        return Ok(Measured::default());
     };
     let row_bytes = meta.matrix().map_or(0, |(_, row_bytes)| row_bytes);
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     let wave = wave_rows(width);
     for start in (0..height).step_by(wave) {
         observer.check()?;
