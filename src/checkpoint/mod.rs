@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use crate::codec::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Reader};
-use crate::tensor::{MappedRows, Rows, TensorMeta};
+use crate::tensor::{Rows, TensorMeta};
 
 pub use config::Config;
 pub use index::ShardIndex;
@@ -97,7 +97,7 @@ impl Checkpoint {
             (parent.to_owned(), weights, Vec::new())
         };
         let (index, shard_paths) = match &weights {
-            Weights::File(file) => (None, vec![file.clone()]),
+            Weights::Files(files) => (None, files.clone()),
             Weights::Index(file) => {
                 let index = ShardIndex::read(&root, file)?;
                 let shards = index.shards(&root)?;
@@ -172,21 +172,10 @@ impl Checkpoint {
     /// The numbers of a matrix of this checkpoint, row by row.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16, or is not stored as such.
+    /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16.
     pub fn rows(&self, id: TensorId) -> Result<Box<dyn Rows + '_>> {
-        let meta = self.meta(id);
-        let place = |error: Error| error.at(self.shard_path(id)).tensor(&meta.name);
-        let (rows, columns) = meta.matrix().ok_or_else(|| {
-            place(
-                Error::new(ErrorKind::Unsupported, "not a table")
-                    .expected("2 dimensions")
-                    .found(format!("{:?}", meta.shape)),
-            )
-        })?;
-        match self.bytes(id)? {
-            Cow::Borrowed(bytes) => Ok(Box::new(MappedRows::new(bytes, meta.dtype, rows, columns).map_err(place)?)),
-            Cow::Owned(_) => Err(place(Error::new(ErrorKind::Unsupported, "the table is not stored row by row"))),
-        }
+        let reader = &self.shards[id.shard].reader;
+        reader.rows(id.index).map_err(|error| error.at(self.shard_path(id)).tensor(&self.meta(id).name))
     }
 
     /// A tensor as a codec takes it when it decodes.
