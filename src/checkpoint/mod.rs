@@ -109,10 +109,13 @@ impl Checkpoint {
             shards.push(Shard { reader: format::open(&root.join(&path))?, path });
         }
         let names = names(&root, &shards)?;
-        let warnings = match &index {
+        let mut warnings = match &index {
             Some(index) => index.check(&root, &shards, &names)?,
             None => Vec::new(),
         };
+        for Shard { path, reader } in &shards {
+            warnings.extend(reader.warnings().iter().map(|warning| format!("{}: {warning}", paths::quote(path))));
+        }
         let config_path = weights.path().with_file_name(config::NAME);
         let config = match files.binary_search(&config_path) {
             Ok(_) => Some(Config::read(&root, &config_path)?),

@@ -2,8 +2,13 @@
 //!
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
+mod elements;
 pub mod limits;
+mod map;
+pub mod numpy;
+pub mod pytorch;
 pub mod safetensors;
+mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,10 +18,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors];
+pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &pytorch::PyTorch, &numpy::Npz, &numpy::Npy];
 
 /// Every format that can be written.
-pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors];
+pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
 
 /// A file format for tensors.
 pub trait Format: Sync {
@@ -91,6 +96,11 @@ pub trait Reader: Send + Sync {
     /// them once for both.
     fn stored_as(&self, _index: usize) -> Option<usize> {
         None
+    }
+
+    /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
+    fn warnings(&self) -> &[String] {
+        &[]
     }
 
     /// The whole file, for digests and for copying.
@@ -190,6 +200,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Reader>> {
                 .expected(known.join(" or ")))
         }
     }
+}
+
+/// The name of a file without its last extension: what formats that name no tensor call their one tensor.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether the name of `path` ends in a dot and one of `extensions`, in upper or lower case.
