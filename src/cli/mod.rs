@@ -2,6 +2,7 @@
 
 mod args;
 mod compress;
+mod convert;
 mod inspect;
 mod output;
 mod restore;
@@ -51,6 +52,7 @@ pub(crate) fn run() -> ExitCode {
     let result = start_threads(cli.global.threads).and_then(|()| match &cli.command {
         Command::Inspect(args) => inspect::run(args, &terminal),
         Command::Compress(args) => compress::run(args, &terminal),
+        Command::Convert(args) => convert::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
     });

@@ -69,6 +69,11 @@ pub trait Reader: Send + Sync {
     /// Where the elements have to be decoded and cannot be.
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>>;
 
+    /// Whether [`Reader::bytes`] of tensor `index` are borrowed from the file. To be overridden with [`Reader::stream`].
+    fn is_mapped(&self, _index: usize) -> bool {
+        true
+    }
+
     /// Gives `take` what [`Reader::bytes`] gives, in order, in one piece where it is mapped and in pieces of bounded
     /// size, each of whole elements, where it is decoded.
     ///

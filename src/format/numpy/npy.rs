@@ -45,6 +45,10 @@ impl Reader for MappedArray {
         Ok(self.elements().packed())
     }
 
+    fn is_mapped(&self, _index: usize) -> bool {
+        self.header.arrangement.is_plain()
+    }
+
     fn stream(&self, _index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.elements().stream(take)
     }

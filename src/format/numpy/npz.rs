@@ -72,6 +72,10 @@ impl Reader for MappedArchive {
         Ok(self.elements(index).packed())
     }
 
+    fn is_mapped(&self, index: usize) -> bool {
+        self.places[index].1.is_plain()
+    }
+
     fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.elements(index).stream(take)
     }

@@ -159,6 +159,10 @@ impl Reader for MappedCheckpoint {
         Ok(self.elements(index).packed())
     }
 
+    fn is_mapped(&self, index: usize) -> bool {
+        self.places[index].arrangement.is_plain()
+    }
+
     fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.elements(index).stream(take)
     }
