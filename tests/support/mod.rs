@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
 
 pub(crate) mod files;
+pub(crate) mod pickles;
 pub(crate) mod tree;
 pub(crate) mod weights;
 
