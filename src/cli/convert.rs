@@ -22,7 +22,7 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> anyhow::Result<Out
     if args.json {
         print_json(&manifest)?;
     } else {
-        print(&text::converted(&args.output, &manifest, &manifest_sha256))?;
+        print(&text::finished(&args.output, &manifest, &manifest_sha256))?;
     }
     Ok(Outcome::Done)
 }

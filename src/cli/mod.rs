@@ -1,8 +1,10 @@
 //! Arguments, settings, streams, and one file per command.
 
 mod args;
+mod compare;
 mod compress;
 mod convert;
+mod diff;
 mod inspect;
 mod output;
 mod restore;
@@ -55,6 +57,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Convert(args) => convert::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
+        Command::Compare(args) => compare::run(args, &terminal),
+        Command::Diff(args) => diff::run(args, &terminal),
     });
     terminal.clear();
     result.unwrap_or_else(|error| report(&error, signals.received())).into()

@@ -1,12 +1,12 @@
 //! Command-line values resolved into what the library takes.
 
-use rankfold::codec::{Options, Split};
+use rankfold::codec::{Options, Split, Symmetry};
 use rankfold::convert::{ConversionRequest, Request};
 use rankfold::output::Replace;
 use rankfold::plan::{Size, Target};
 use rankfold::tensor::Dtype;
 
-use super::args::{CompressArgs, ConvertArgs, FactorDtype, SplitArg};
+use super::args::{CompressArgs, ConvertArgs, FactorDtype, ScaleDtype, SplitArg};
 
 impl CompressArgs {
     /// The request that these arguments make.
@@ -14,7 +14,13 @@ impl CompressArgs {
         Ok(Request {
             target: self.target()?,
             method: self.method.clone(),
-            options: Options { dtype: self.dtype.map(Dtype::from), split: self.split.into() },
+            options: Options {
+                dtype: self.dtype.map(Dtype::from),
+                split: self.split.into(),
+                granularity: self.granularity,
+                symmetry: if self.affine { Symmetry::Affine } else { Symmetry::Symmetric },
+                scale_dtype: self.scale_dtype.map(Dtype::from),
+            },
             include: self.include.clone(),
             exclude: self.exclude.clone(),
             overrides: self.overrides.clone(),
@@ -24,7 +30,7 @@ impl CompressArgs {
 
     /// The one target; the parser has seen to it that there is exactly one.
     fn target(&self) -> anyhow::Result<Target> {
-        let target = self.reduction.or(self.rank).or(self.energy).or(self.max_error).or(self.target_size);
+        let target = self.reduction.or(self.rank).or(self.bits).or(self.energy).or(self.max_error).or(self.target_size);
         target.ok_or_else(|| anyhow::anyhow!("no target given"))
     }
 }
@@ -62,6 +68,15 @@ impl From<FactorDtype> for Dtype {
             FactorDtype::F32 => Dtype::F32,
             FactorDtype::F16 => Dtype::F16,
             FactorDtype::Bf16 => Dtype::BF16,
+        }
+    }
+}
+
+impl From<ScaleDtype> for Dtype {
+    fn from(dtype: ScaleDtype) -> Self {
+        match dtype {
+            ScaleDtype::F16 => Dtype::F16,
+            ScaleDtype::F32 => Dtype::F32,
         }
     }
 }

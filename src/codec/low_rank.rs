@@ -36,6 +36,10 @@ impl Codec for LowRank {
         let rank = match target {
             DirectTarget::Reduction(reduction) => rank_for_reduction(reduction, height, width)?,
             DirectTarget::Rank(rank) => rank,
+            DirectTarget::Bits(_) => {
+                return Err(Error::new(ErrorKind::Request, "a factor pair of floats has no bits to choose")
+                    .hint("choose `--rank` or `--reduction`, or use `--method fixed-point`"));
+            }
         };
         check_rank(rank, height, width, table.dtype, options.dtype.unwrap_or(table.dtype))?;
         Ok(setting(rank))

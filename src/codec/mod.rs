@@ -4,11 +4,17 @@
 //! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
+mod cast;
+mod fixed_point;
 mod low_rank;
 mod measure;
+mod transform;
 
+pub use cast::Cast;
+pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
 pub use low_rank::LowRank;
 pub use measure::measure;
+pub use transform::{Transform, rate_distortion_bound};
 
 use serde_json::{Map, Value};
 
@@ -17,7 +23,7 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank];
+pub const CODECS: &[&dyn Codec] = &[&LowRank, &FixedPoint, &Cast, &Transform];
 
 /// The codec called `name`.
 ///
@@ -50,6 +56,12 @@ pub struct Options {
     pub dtype: Option<Dtype>,
     /// How the singular values are divided between the factors.
     pub split: Split,
+    /// Which entries share a scale.
+    pub granularity: Granularity,
+    /// Whether codes have a stored zero point.
+    pub symmetry: Symmetry,
+    /// Element type of scales; F16 unless given.
+    pub scale_dtype: Option<Dtype>,
 }
 
 /// How the singular values are divided between A and B of a factor pair.
@@ -115,6 +127,17 @@ pub enum DirectTarget {
     Reduction(f64),
     /// The rank k.
     Rank(usize),
+    /// The width of codes b.
+    Bits(u32),
+}
+
+/// How loaders that people already have read the parts of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Native {
+    /// As they are: the table is a plain tensor still.
+    Plain,
+    /// Through compressed-tensors, by this member of its `config_groups`, without targets.
+    CompressedTensors(Value),
 }
 
 /// A way to store a table in fewer bytes.
@@ -153,6 +176,12 @@ pub trait Codec: Sync {
     /// # Errors
     /// [`crate::ErrorKind::Malformed`] where the parts do not fit each other or the setting.
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>>;
+
+    /// How other loaders read the parts of a table of `columns` at `setting`; `None` where they cannot, and have to
+    /// fail on the shape of what they find.
+    fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
+        None
+    }
 }
 
 /// What a codec learned about one table. It holds none of the table's rows.

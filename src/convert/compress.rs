@@ -6,12 +6,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
-use super::{Finished, config, refuse_overlap};
+use super::{Finished, auto, config, refuse_overlap, source};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
-use crate::codec::{self, Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
+use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
-use crate::manifest::{Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, TableRecord, WeightsBytes};
+use crate::manifest::{
+    Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
+};
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
@@ -22,7 +24,7 @@ use crate::tensor::{Rows, TensorMeta};
 pub struct Request {
     /// What to reach.
     pub target: Target,
-    /// Name of the codec.
+    /// Name of the codec, or [`AUTO`](super::AUTO).
     pub method: String,
     /// The codec's options.
     pub options: Options,
@@ -38,30 +40,38 @@ pub struct Request {
 
 /// A checkpoint with a plan for it.
 pub struct Prepared<'c> {
-    checkpoint: &'c Checkpoint,
-    codec: &'static dyn Codec,
-    request: &'c Request,
-    tables: Vec<Chosen<'c>>,
-    plan: Plan,
+    pub(super) checkpoint: &'c Checkpoint,
+    pub(super) request: &'c Request,
+    pub(super) tables: Vec<Chosen<'c>>,
+    pub(super) plan: Plan,
 }
 
 /// A table on its way to an operating point.
-struct Chosen<'c> {
-    id: TensorId,
+pub(super) struct Chosen<'c> {
+    pub(super) id: TensorId,
     tied: Vec<TensorId>,
-    target: Target,
-    rows: Box<dyn Rows + 'c>,
-    /// What was learned of the numbers. Of several tables that share a budget only the ladders are kept, so that
-    /// memory does not grow with their number, and each is looked at again when it is encoded.
+    pub(super) target: Target,
+    pub(super) rows: Box<dyn Rows + 'c>,
+    /// What was learned of the numbers. Where several tables share a budget or several codecs compete only the ladders
+    /// are kept, so that memory does not grow with their number, and each is looked at again when it is encoded.
     analysis: Option<Box<dyn Analysis>>,
     squared_norm: f64,
-    points: Vec<Point>,
-    point: usize,
+    /// The points of every codec, by increasing bytes.
+    pub(super) points: Vec<Point>,
+    /// The codec of each point.
+    pub(super) codecs: Vec<&'static dyn Codec>,
+    pub(super) point: usize,
+    /// What lost against it, where several codecs competed.
+    pub(super) runners_up: Vec<RunnerUp>,
 }
 
 impl Chosen<'_> {
     fn point(&self) -> &Point {
         &self.points[self.point]
+    }
+
+    fn codec(&self) -> &'static dyn Codec {
+        self.codecs[self.point]
     }
 }
 
@@ -75,7 +85,11 @@ impl<'c> Prepared<'c> {
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
         super::refuse_encoded(checkpoint)?;
-        let codec = codec::find(&request.method)?;
+        for path in assembly::companions(checkpoint).filter(|path| is_weights(path)) {
+            let name = path.display().to_string();
+            observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
+        }
+        let codecs = auto::codecs(&request.method)?;
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
         let names: Vec<_> = selected.iter().map(|one| checkpoint.meta(one.table).name.as_str()).collect();
@@ -85,19 +99,21 @@ impl<'c> Prepared<'c> {
         for Selected { table: id, tied, .. } in selected {
             let meta = checkpoint.meta(id);
             let target = overrides.target_for(&meta.name).unwrap_or(request.target);
-            let table = analyze(checkpoint, codec, request, id, tied, target, observer)
+            let table = analyze(checkpoint, &codecs, request, id, tied, target, observer)
                 .map_err(|error| error.at(checkpoint.shard_path(id)).tensor(&meta.name))?;
             tables.push(if shared { Chosen { analysis: None, ..table } } else { table });
         }
         let mut prepared = Prepared {
             checkpoint,
-            codec,
             request,
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
         };
         prepared.plan.weights_before = super::weights_before(checkpoint)?;
         prepared.choose()?;
+        if codecs.len() > 1 {
+            auto::contest(&mut prepared, observer)?;
+        }
         prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
         prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
         prepared.gate()?;
@@ -125,6 +141,25 @@ impl<'c> Prepared<'c> {
     }
 
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
+        let write = || self.write_files(directory, observer);
+        let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
+        Ok(Manifest {
+            schema_version: SCHEMA_VERSION,
+            generator: super::generator(),
+            operation: Operation::Compress,
+            source,
+            request: self.request_record(),
+            tables,
+            conversions: Vec::new(),
+            left_out: Vec::new(),
+            stored_once: self.stored_once(),
+            weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
+            files,
+        })
+    }
+
+    /// Writes everything but the records of the output; gives the records of the files and of the tables.
+    fn write_files(&self, directory: &Path, observer: &dyn Observer) -> Result<(Vec<FileRecord>, Vec<TableRecord>)> {
         let shards = self.shards(&self.points())?;
         let mut errors = vec![None; self.tables.len()];
         let mut files = Vec::new();
@@ -139,28 +174,11 @@ impl<'c> Prepared<'c> {
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
-        let tables: Vec<_> = self
-            .tables
-            .iter()
-            .zip(errors)
-            .filter_map(|(table, measured)| Some(self.table_record(table, measured?)))
-            .collect();
+        let tables = self.tables.iter().zip(errors);
+        let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
         files.extend(self.write_config(directory, &tables)?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let after = files.iter().filter(|file| is_weights(Path::new(&file.path))).map(|file| file.bytes).sum();
-        Ok(Manifest {
-            schema_version: SCHEMA_VERSION,
-            generator: super::generator(),
-            operation: Operation::Compress,
-            source: super::source_record(self.checkpoint, &files, observer)?,
-            request: self.request_record(),
-            tables,
-            conversions: Vec::new(),
-            left_out: Vec::new(),
-            stored_once: self.stored_once(),
-            files,
-            weights_bytes: WeightsBytes { before: self.plan.weights_before, after },
-        })
+        Ok((files, tables))
     }
 
     fn encode(&self, table: &Chosen<'_>, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Measured> {
@@ -171,7 +189,7 @@ impl<'c> Prepared<'c> {
             None => {
                 let view = Table { name: &meta.name, dtype: meta.dtype, rows };
                 let demand = Demand::Only(&table.point().setting);
-                let analysis = self.codec.analyze(&view, &self.request.options, demand, observer)?;
+                let analysis = table.codec().analyze(&view, &self.request.options, demand, observer)?;
                 analysis.encode(rows, 0, sink, observer)
             }
         };
@@ -207,7 +225,7 @@ impl<'c> Prepared<'c> {
             };
             let errors = ladder(&|point| point.squared_error)?;
             fixed.push(match table.target {
-                Target::Reduction(_) | Target::Rank(_) => Some(0),
+                Target::Reduction(_) | Target::Rank(_) | Target::Bits(_) => Some(0),
                 // What is kept of the singular values, whatever rounding the factors costs.
                 Target::Energy(energy) => Some(ladder(&dropped)?.at_energy(energy).map_err(place)?),
                 Target::MaxError(error) => Some(errors.at_max_error(error).map_err(place)?),
@@ -242,7 +260,7 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    fn points(&self) -> Vec<&Point> {
+    pub(super) fn points(&self) -> Vec<&Point> {
         self.tables.iter().map(Chosen::point).collect()
     }
 
@@ -304,7 +322,7 @@ impl<'c> Prepared<'c> {
         self.checkpoint.tensors().filter_map(|(id, _)| Some((name(id), name(self.stored_as(id)?)))).collect()
     }
 
-    fn weights_after(&self, points: &[&Point]) -> Result<u64> {
+    pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
         let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
         Ok(shards + assembly::companion_weights(self.checkpoint)?)
     }
@@ -326,7 +344,7 @@ impl<'c> Prepared<'c> {
             shape: shape_of(meta),
             dtype: meta.dtype,
             stored_dtype: point.parts.first().map_or(meta.dtype, |part| part.dtype),
-            method: self.codec.name().into(),
+            method: table.codec().name().into(),
             setting: point.setting.clone(),
             bytes_before: self.bytes_before(table),
             bytes_after: point.bytes(),
@@ -346,8 +364,8 @@ impl<'c> Prepared<'c> {
             name: meta.name.clone(),
             shape: shape_of(meta),
             dtype: meta.dtype,
-            method: self.codec.name().into(),
-            reference: self.codec.reference().into(),
+            method: table.codec().name().into(),
+            reference: table.codec().reference().into(),
             setting: point.setting.clone(),
             parts: point.parts.iter().map(|part| part.name.clone()).collect(),
             tied: self.tied_names(table),
@@ -360,12 +378,13 @@ impl<'c> Prepared<'c> {
                 relative_frobenius: measured.relative_frobenius_error(),
                 max_absolute: measured.max_absolute_error,
             },
+            runners_up: table.runners_up.clone(),
         }
     }
 
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let text = config::insert(configuration.text(), &config::block(tables))
+        let text = config::insert(configuration.text(), &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
@@ -376,9 +395,12 @@ impl<'c> Prepared<'c> {
             request.overrides.iter().map(|one| (one.glob().to_owned(), one.target().to_string().into())).collect();
         let record = json!({
             "target": request.target.to_string(),
-            "method": self.codec.name(),
+            "method": request.method,
             "dtype": request.options.dtype,
             "split": request.options.split.name(),
+            "granularity": request.options.granularity.to_string(),
+            "scheme": request.options.symmetry.name(),
+            "scale_dtype": request.options.scale_dtype,
             "include": request.include,
             "exclude": request.exclude,
             "overrides": overrides,
@@ -397,7 +419,7 @@ fn shape_of(meta: &TensorMeta) -> [usize; 2] {
 
 fn analyze<'c>(
     checkpoint: &'c Checkpoint,
-    codec: &'static dyn Codec,
+    codecs: &[&'static dyn Codec],
     request: &Request,
     id: TensorId,
     tied: Vec<TensorId>,
@@ -410,12 +432,28 @@ fn analyze<'c>(
     let direct = match target {
         Target::Reduction(reduction) => Some(DirectTarget::Reduction(reduction)),
         Target::Rank(rank) => Some(DirectTarget::Rank(rank)),
+        Target::Bits(bits) => Some(DirectTarget::Bits(bits)),
         Target::Energy(_) | Target::MaxError(_) | Target::Size(_) => None,
     };
-    let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
-    let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
-    observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
-    let analysis = codec.analyze(&table, &request.options, demand, observer)?;
-    let (squared_norm, points) = (analysis.squared_norm(), analysis.points().to_vec());
-    Ok(Chosen { id, tied, target, rows, analysis: Some(analysis), squared_norm, points, point: 0 })
+    let analyze = |codec: &'static dyn Codec| {
+        let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
+        let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
+        observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
+        codec.analyze(&table, &request.options, demand, observer)
+    };
+    let (analysis, squared_norm, points) = match codecs {
+        [codec] => {
+            let analysis = analyze(*codec)?;
+            let points = analysis.points().iter().map(|point| (*codec, point.clone())).collect();
+            let squared_norm = analysis.squared_norm();
+            (Some(analysis), squared_norm, points)
+        }
+        several => {
+            auto::check(target)?;
+            let (squared_norm, points) = auto::merge(several, analyze)?;
+            (None, squared_norm, points)
+        }
+    };
+    let (codecs, points) = points.into_iter().unzip();
+    Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }

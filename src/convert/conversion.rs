@@ -7,12 +7,14 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
-use super::{Finished, names, refuse_overlap, source_record};
-use crate::checkpoint::{Checkpoint, TensorId, is_weights};
+use super::{Finished, names, refuse_overlap, source};
+use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::PartSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{WRITERS, WriteFormat};
-use crate::manifest::{ConversionRecord, Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, WeightsBytes};
+use crate::manifest::{
+    ConversionRecord, Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, WeightsBytes, weights_of,
+};
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory};
 use crate::plan::Size;
@@ -189,6 +191,27 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn run(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
+        let write = || self.write(directory, observer);
+        let (source, files, conversions) = source::recorded(self.checkpoint, observer, write)?;
+        let (before, after) = (super::weights_before(self.checkpoint)?, weights_of(&files));
+        self.gate(before, after)?;
+        Ok(Manifest {
+            schema_version: SCHEMA_VERSION,
+            generator: super::generator(),
+            operation: Operation::Convert,
+            source,
+            request: self.request_record(),
+            tables: Vec::new(),
+            conversions,
+            left_out: self.division.left_out.clone(),
+            stored_once: self.division.stored_once.clone(),
+            files,
+            weights_bytes: WeightsBytes { before, after },
+        })
+    }
+
+    /// Writes everything but the records of the output.
+    fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<(Vec<FileRecord>, Vec<ConversionRecord>)> {
         let shards = self.shards()?;
         self.check_names(&shards)?;
         let mut errors: Vec<Option<(Errors, u64)>> = self.division.items.iter().map(|_| None).collect();
@@ -208,22 +231,7 @@ impl<'a> Job<'a> {
             files.push(assembly::write_small(directory, config.path(), config.text().as_bytes())?);
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let weights: u64 = files.iter().filter(|file| is_weights(Path::new(&file.path))).map(|file| file.bytes).sum();
-        let before = super::weights_before(self.checkpoint)?;
-        self.gate(before, weights)?;
-        Ok(Manifest {
-            schema_version: SCHEMA_VERSION,
-            generator: super::generator(),
-            operation: Operation::Convert,
-            source: source_record(self.checkpoint, &files, observer)?,
-            request: self.request_record(),
-            tables: Vec::new(),
-            conversions: self.conversions(errors),
-            left_out: self.division.left_out.clone(),
-            stored_once: self.division.stored_once.clone(),
-            files,
-            weights_bytes: WeightsBytes { before, after: weights },
-        })
+        Ok((files, self.conversions(errors)))
     }
 
     /// The files of the output. See [`Job::split`] for the division where a size is given.

@@ -1,20 +1,21 @@
 //! Runs a conversion: reader -> codec -> writer, into a directory that appears when it is complete.
 
 mod assembly;
+mod auto;
 mod compress;
 mod config;
 mod conversion;
 mod names;
 mod restore;
+mod source;
 
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, Shard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Source, TensorRecord, digest};
-use crate::observe::Observer;
-use crate::output::digest_file;
+use crate::manifest::{Generator, MANIFEST_NAME, Manifest, Operation, digest};
 
+pub use auto::AUTO;
 pub use compress::{Prepared, Request};
 pub use conversion::{ConversionRequest, Rename, convert};
 pub use restore::restore;
@@ -46,34 +47,6 @@ fn output_path_of(path: &Path, together: bool) -> PathBuf {
 fn weights_before(checkpoint: &Checkpoint) -> Result<u64> {
     let shards = checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64);
     Ok(shards.sum::<u64>() + assembly::companion_weights(checkpoint)?)
-}
-
-/// Digests of everything that was read. Companions were copied, so their digests are those of the copies in `output`.
-fn source_record(checkpoint: &Checkpoint, output: &[FileRecord], observer: &dyn Observer) -> Result<Source> {
-    let root = checkpoint.root();
-    let mut files = Vec::new();
-    for shard in checkpoint.shards() {
-        let (bytes, sha256) = digest_file(&root.join(shard.path()), observer)?;
-        let tensors = shard.reader().tensors().iter().map(|meta| TensorRecord {
-            name: meta.name.clone(),
-            dtype: meta.dtype,
-            shape: meta.shape.clone(),
-            sha256: None,
-        });
-        let path = assembly::path_text(shard.path())?;
-        files.push(FileRecord { path, bytes, sha256, tensors: Some(tensors.collect()) });
-    }
-    let own = [checkpoint.config().map(|file| file.path()), checkpoint.index().map(|file| file.path())];
-    for path in own.into_iter().flatten() {
-        let (bytes, sha256) = digest_file(&root.join(path), observer)?;
-        files.push(FileRecord { path: assembly::path_text(path)?, bytes, sha256, tensors: None });
-    }
-    for path in assembly::companions(checkpoint) {
-        let path = assembly::path_text(path)?;
-        files.extend(output.iter().find(|file| file.path == path).cloned());
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Source { manifest_sha256: own_manifest(checkpoint)?, files })
 }
 
 /// An output of `compress` has factor pairs already; encoding one of their factors again is nobody's wish.

@@ -10,6 +10,7 @@ use crate::codec::{Measured, PartSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{
     Errors, FileRecord, Manifest, Operation, Source, TableRecord, TensorRecord, WeightsBytes, decode, digest,
+    weights_of,
 };
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory, digest_file};
@@ -69,18 +70,11 @@ impl Job<'_> {
         files.extend(assembly::write_index(self.checkpoint, &shards, self.directory)?);
         files.extend(self.write_config()?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let weights = |files: &[FileRecord]| {
-            files
-                .iter()
-                .filter(|file| crate::checkpoint::is_weights(Path::new(&file.path)))
-                .map(|file| file.bytes)
-                .sum()
-        };
         Ok(Manifest {
             schema_version: crate::manifest::SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Restore,
-            weights_bytes: WeightsBytes { before: weights(&self.manifest.files), after: weights(&files) },
+            weights_bytes: WeightsBytes { before: weights_of(&self.manifest.files), after: weights_of(&files) },
             source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()? },
             request: serde_json::Map::new(),
             tables,
@@ -167,9 +161,9 @@ impl Job<'_> {
 
     fn write_config(&self) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let block = config::block(&self.manifest.tables);
+        let additions = config::Additions::new(&self.manifest.tables)?;
         let text = configuration.text();
-        let without = config::remove(text, &block);
+        let without = config::remove(text, &additions);
         let text = without.as_deref().unwrap_or(text);
         if without.is_none() && !self.manifest.tables.is_empty() {
             self.observer.warn("config.json has not the block that `compress` wrote; it is copied as it is");

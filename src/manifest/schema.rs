@@ -175,6 +175,23 @@ pub struct TableRecord {
     pub flops_per_token: u64,
     /// Errors against the source, measured on the bytes written.
     pub errors: Errors,
+    /// The other methods, the least error first, where the best of them was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub runners_up: Vec<RunnerUp>,
+}
+
+/// A method that was measured and not taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunnerUp {
+    /// Name of the codec.
+    pub method: String,
+    /// Its parameters at that size.
+    pub setting: Map<String, Value>,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// Errors against the source, measured on what it would have written.
+    pub errors: Errors,
 }
 
 /// Errors of a table's decoded form against its source.

@@ -15,7 +15,7 @@ use crate::tensor::{Rows, TensorMeta};
 /// another processor.
 const TOLERANCE: f64 = 1e-5;
 /// Errors below this fraction of the table's norm are rounding of the arithmetic that measures them.
-const FLOOR: f64 = 1e-7;
+const FLOOR: f64 = 1e-6;
 
 /// Adds to `result` every way in which `output` does not follow from `source` as `manifest` says.
 ///

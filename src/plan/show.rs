@@ -88,7 +88,7 @@ impl fmt::Display for Plan {
 
 impl TablePlan {
     fn cells(&self) -> [String; 10] {
-        let setting: Vec<_> = self.setting.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let setting: Vec<_> = self.setting.iter().map(|(key, value)| format!("{key}={}", bare(value))).collect();
         let dtype = match self.dtype == self.stored_dtype {
             true => self.dtype.to_string(),
             false => format!("{} -> {}", self.dtype, self.stored_dtype),
@@ -106,6 +106,11 @@ impl TablePlan {
             self.retained_energy.map_or_else(|| "-".into(), |energy| format!("{energy:.6}")),
         ]
     }
+}
+
+/// A parameter without the quotes of JSON.
+pub(crate) fn bare(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), |text| text.escape_debug().to_string())
 }
 
 fn change(before: u64, after: u64) -> String {

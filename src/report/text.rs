@@ -3,41 +3,40 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::manifest::{Manifest, Operation, Verification};
+use crate::manifest::{Manifest, Operation, TableRecord, Verification};
+use crate::plan::bare;
 
 use super::columns;
 
-/// What `compress` or `restore` made.
+/// What `compress`, `restore` or `convert` made.
 pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
-    let mut text = String::new();
-    let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
-    let rows = manifest.tables.iter().map(|table| {
-        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {value}")).collect();
-        [
-            table.name.escape_debug().to_string(),
-            format!("[{}, {}]", table.shape[0], table.shape[1]),
-            table.method.clone(),
-            setting.join(", "),
-            change(table.bytes_before, table.bytes_after),
-            format!("{:.6}", table.errors.relative_frobenius),
-        ]
-    });
-    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
-    text.push_str(&columns(&rows, [false, false, false, false, true, true]));
+    let mut text = match manifest.operation {
+        Operation::Compress => compressed(&manifest.tables),
+        Operation::Restore => restored(&manifest.tables),
+        Operation::Convert => converted(manifest),
+    };
     for table in manifest.tables.iter().filter(|table| !table.tied.is_empty()) {
-        let tied: Vec<_> = table.tied.iter().map(|name| name.escape_debug().to_string()).collect();
-        let verb = match manifest.operation {
+        let mut names = table.tied.clone();
+        names.push(table.name.clone());
+        let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
+        let times = match manifest.operation {
             Operation::Compress | Operation::Convert => "stored once",
-            Operation::Restore => "written again",
+            Operation::Restore => "the same table",
         };
-        let _ = writeln!(text, "{verb}: {} has the bytes of {}", tied.join(", "), table.name.escape_debug());
+        let _ = writeln!(text, "{times}: {}", names.join(", "));
     }
-    text.push_str(&storage(output, manifest, manifest_sha256));
+    for (name, kept) in &manifest.stored_once {
+        let _ = writeln!(text, "stored once: {}, {}", name.escape_debug(), kept.escape_debug());
+    }
+    let weights = manifest.weights_bytes;
+    let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
+    let _ = writeln!(text, "weights: {} bytes ({share:.1}%)", change(weights.before, weights.after));
+    let _ = writeln!(text, "manifest: sha256 {manifest_sha256}");
+    let _ = writeln!(text, "output: {}", output.display().to_string().escape_debug());
     text
 }
 
-/// What `convert` made.
-pub fn converted(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
+fn converted(manifest: &Manifest) -> String {
     let mut text = String::new();
     if !manifest.conversions.is_empty() {
         let header = ["tensor", "from", "dtype", "relative error"].map(String::from);
@@ -65,22 +64,39 @@ pub fn converted(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> S
     if !manifest.left_out.is_empty() {
         let _ = writeln!(text, "left out: {} tensors", manifest.left_out.len());
     }
-    text.push_str(&storage(output, manifest, manifest_sha256));
     text
 }
 
-/// Tensors that share their storage, sizes, and where everything is.
-fn storage(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
-    let mut text = String::new();
-    for (name, kept) in &manifest.stored_once {
-        let _ = writeln!(text, "stored once: {} is {}", name.escape_debug(), kept.escape_debug());
-    }
-    let weights = manifest.weights_bytes;
-    let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
-    let _ = writeln!(text, "weights: {} bytes ({share:.1} %)", change(weights.before, weights.after));
-    let _ = writeln!(text, "manifest: sha256 {manifest_sha256}");
-    let _ = writeln!(text, "output: {}", output.display().to_string().escape_debug());
-    text
+fn compressed(tables: &[TableRecord]) -> String {
+    let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
+    let rows = tables.iter().map(|table| {
+        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {}", bare(value))).collect();
+        [
+            table.name.escape_debug().to_string(),
+            format!("[{}, {}]", table.shape[0], table.shape[1]),
+            table.method.clone(),
+            setting.join(", "),
+            change(table.bytes_before, table.bytes_after),
+            format!("{:.6}", table.errors.relative_frobenius),
+        ]
+    });
+    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+    columns(&rows, [false, false, false, false, true, true])
+}
+
+fn restored(tables: &[TableRecord]) -> String {
+    let header = ["table", "shape", "dtype", "from", "bytes"].map(String::from);
+    let rows = tables.iter().map(|table| {
+        [
+            table.name.escape_debug().to_string(),
+            format!("[{}, {}]", table.shape[0], table.shape[1]),
+            table.dtype.to_string(),
+            table.method.clone(),
+            change(table.bytes_before, table.bytes_after),
+        ]
+    });
+    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+    columns(&rows, [false, false, false, false, true])
 }
 
 /// The result of `verify`.
@@ -89,7 +105,9 @@ pub fn verification(output: &Path, verification: &Verification) -> String {
     for difference in &verification.differences {
         let _ = writeln!(text, "{difference}");
     }
-    let _ = writeln!(text, "manifest: sha256 {}", verification.manifest_sha256);
+    if let Some(sha256) = &verification.manifest_sha256 {
+        let _ = writeln!(text, "manifest: sha256 {sha256}");
+    }
     let place = output.display().to_string();
     let _ = writeln!(
         text,
