@@ -20,10 +20,13 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::codec::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Reader};
-use crate::tensor::{MappedRows, Rows, TensorMeta};
+use crate::manifest::hex;
+use crate::tensor::{Rows, TensorMeta};
 
 pub use config::Config;
 pub use index::ShardIndex;
@@ -97,7 +100,7 @@ impl Checkpoint {
             (parent.to_owned(), weights, Vec::new())
         };
         let (index, shard_paths) = match &weights {
-            Weights::File(file) => (None, vec![file.clone()]),
+            Weights::Files(files) => (None, files.clone()),
             Weights::Index(file) => {
                 let index = ShardIndex::read(&root, file)?;
                 let shards = index.shards(&root)?;
@@ -109,10 +112,13 @@ impl Checkpoint {
             shards.push(Shard { reader: format::open(&root.join(&path))?, path });
         }
         let names = names(&root, &shards)?;
-        let warnings = match &index {
+        let mut warnings = match &index {
             Some(index) => index.check(&root, &shards, &names)?,
             None => Vec::new(),
         };
+        for Shard { path, reader } in &shards {
+            warnings.extend(reader.warnings().iter().map(|warning| format!("{}: {warning}", paths::quote(path))));
+        }
         let config_path = weights.path().with_file_name(config::NAME);
         let config = match files.binary_search(&config_path) {
             Ok(_) => Some(Config::read(&root, &config_path)?),
@@ -169,24 +175,31 @@ impl Checkpoint {
         self.shards[id.shard].reader.bytes(id.index)
     }
 
+    /// Whether [`Checkpoint::bytes`] of a tensor lie in the file as they are and cost no memory.
+    pub fn is_mapped(&self, id: TensorId) -> bool {
+        self.shards[id.shard].reader.is_mapped(id.index)
+    }
+
+    /// SHA-256 of what [`Checkpoint::bytes`] gives, in memory that does not grow with the tensor.
+    ///
+    /// # Errors
+    /// Where the elements have to be decoded and cannot be.
+    pub fn digest(&self, id: TensorId) -> Result<String> {
+        let mut hasher = Sha256::new();
+        self.shards[id.shard].reader.stream(id.index, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok(hex(&hasher.finalize()))
+    }
+
     /// The numbers of a matrix of this checkpoint, row by row.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16, or is not stored as such.
+    /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16.
     pub fn rows(&self, id: TensorId) -> Result<Box<dyn Rows + '_>> {
-        let meta = self.meta(id);
-        let place = |error: Error| error.at(self.shard_path(id)).tensor(&meta.name);
-        let (rows, columns) = meta.matrix().ok_or_else(|| {
-            place(
-                Error::new(ErrorKind::Unsupported, "not a table")
-                    .expected("2 dimensions")
-                    .found(format!("{:?}", meta.shape)),
-            )
-        })?;
-        match self.bytes(id)? {
-            Cow::Borrowed(bytes) => Ok(Box::new(MappedRows::new(bytes, meta.dtype, rows, columns).map_err(place)?)),
-            Cow::Owned(_) => Err(place(Error::new(ErrorKind::Unsupported, "the table is not stored row by row"))),
-        }
+        let reader = &self.shards[id.shard].reader;
+        reader.rows(id.index).map_err(|error| error.at(self.shard_path(id)).tensor(&self.meta(id).name))
     }
 
     /// A tensor as a codec takes it when it decodes.

@@ -6,10 +6,7 @@ use serde::Deserialize;
 
 use super::paths;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FORMATS, has_extension, limits};
-
-/// Name that Hugging Face gives the weights of a model, without extension.
-const STEM: &str = "model";
+use crate::format::{FORMATS, Format, has_extension, limits};
 
 /// What an index appends to the name of the file that it stands for.
 const INDEX: &str = ".index.json";
@@ -46,8 +43,8 @@ pub fn is_weights(path: &Path) -> bool {
 /// The weights of a checkpoint, by a path relative to its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Weights {
-    /// One file of tensors.
-    File(PathBuf),
+    /// Files of tensors: one, or several of a format that holds one tensor in each.
+    Files(Vec<PathBuf>),
     /// An index of shards.
     Index(PathBuf),
 }
@@ -58,14 +55,15 @@ impl Weights {
         if path.as_os_str().as_encoded_bytes().ends_with(INDEX.as_bytes()) {
             Weights::Index(path)
         } else {
-            Weights::File(path)
+            Weights::Files(vec![path])
         }
     }
 
-    /// The path of the file or of the index.
+    /// The path of the first file or of the index.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Weights::File(path) | Weights::Index(path) => path,
+            Weights::Files(paths) => paths.first().map_or(Path::new(""), PathBuf::as_path),
+            Weights::Index(path) => path,
         }
     }
 }
@@ -86,7 +84,7 @@ pub(super) fn in_directory(root: &Path, files: &[PathBuf]) -> Result<Weights> {
             }
         }
     }
-    let extensions: Vec<_> = extensions().map(|extension| format!("`*.{extension}`")).collect();
+    let extensions: Vec<_> = endings().map(|(_, extension)| format!("`*.{extension}`")).collect();
     let error = Error::new(ErrorKind::Selection, "no weights in the directory")
         .at(root)
         .expected(format!("{} or its index", extensions.join(" or ")));
@@ -100,20 +98,24 @@ pub(super) fn in_directory(root: &Path, files: &[PathBuf]) -> Result<Weights> {
     })
 }
 
-fn extensions() -> impl Iterator<Item = &'static str> {
-    FORMATS.iter().flat_map(|format| format.extensions()).copied()
+/// Every format with each of its extensions.
+fn endings() -> impl Iterator<Item = (&'static dyn Format, &'static str)> {
+    FORMATS.iter().flat_map(|&format| format.extensions().iter().map(move |&extension| (format, extension)))
 }
 
 /// The weights that stand directly in `folder`, if there are any.
 fn in_folder(root: &Path, files: &[PathBuf], folder: &Path) -> Result<Option<Weights>> {
-    for extension in extensions() {
-        let file = folder.join(format!("{STEM}.{extension}"));
-        if files.binary_search(&file).is_ok() {
-            return Ok(Some(Weights::File(file)));
-        }
-        let index = folder.join(format!("{STEM}.{extension}{INDEX}"));
-        if files.binary_search(&index).is_ok() {
-            return Ok(Some(Weights::Index(index)));
+    let is_there = |path: &PathBuf| files.binary_search(path).is_ok();
+    for (format, extension) in endings() {
+        for stem in format.stems() {
+            let file = folder.join(format!("{stem}.{extension}"));
+            if is_there(&file) {
+                return Ok(Some(Weights::Files(vec![file])));
+            }
+            let index = folder.join(format!("{stem}.{extension}{INDEX}"));
+            if is_there(&index) {
+                return Ok(Some(Weights::Index(index)));
+            }
         }
         for ending in [format!(".{extension}{INDEX}"), format!(".{extension}")] {
             let is_here = |file: &&PathBuf| {
@@ -124,10 +126,13 @@ fn in_folder(root: &Path, files: &[PathBuf], folder: &Path) -> Result<Option<Wei
             match found[..] {
                 [] => {}
                 [file] => return Ok(Some(Weights::of_file(file.clone()))),
+                _ if format.holds_one_tensor() && !ending.ends_with(INDEX) => {
+                    return Ok(Some(Weights::Files(found.into_iter().cloned().collect())));
+                }
                 _ => {
                     return Err(Error::new(ErrorKind::Selection, "several weight files in the directory")
                         .at(root.components().chain(folder.components()).collect::<PathBuf>())
-                        .expected(format!("one, or one called `{STEM}{ending}`"))
+                        .expected(format!("one, or one called `{}{ending}`", format.stems().first().unwrap_or(&"")))
                         .found(paths::list(found.into_iter(), |path| paths::quote(path)))
                         .hint("pass the file that is meant"));
                 }

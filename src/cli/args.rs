@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use rankfold::codec::Granularity;
+use rankfold::convert::Rename;
 use rankfold::plan::{Override, Size, Target};
 
 /// Compress the embedding tables of model checkpoints by low-rank factorization, and prove what was done.
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Compress(Box<CompressArgs>),
     /// Re-hash an output and list every difference from its manifest
     Verify(VerifyArgs),
+    /// Write a checkpoint in another format, dtype, division into files, or under other names
+    Convert(ConvertArgs),
     /// Multiply factor pairs out again: a stock checkpoint of the original names and shapes
     Restore(RestoreArgs),
     /// Measure methods on one table at equal bytes
@@ -49,7 +52,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A safetensors file, a `*.safetensors.index.json`, or a model directory
+    /// A file of tensors, an index of shards, or a model directory
     pub(crate) path: PathBuf,
 
     /// Show these tensors as tables too
@@ -80,7 +83,7 @@ fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error>
 #[command(group(ArgGroup::new("target").required(true).multiple(false)
     .args(["reduction", "rank", "bits", "energy", "max_error", "target_size"])))]
 pub(crate) struct CompressArgs {
-    /// A safetensors file, a `*.safetensors.index.json`, or a model directory
+    /// A file of tensors, an index of shards, or a model directory
     pub(crate) path: PathBuf,
 
     /// The directory to make
@@ -210,8 +213,60 @@ pub(crate) struct CompressArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// A file of tensors, an index of shards, or a model directory
+    #[arg(value_name = "IN")]
+    pub(crate) path: PathBuf,
+
+    /// The directory to make
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+
+    /// The format to write
+    #[arg(long, value_name = "FORMAT", default_value = "safetensors",
+          value_parser = rankfold::format::WRITERS.iter().map(|format| format.name()).collect::<Vec<_>>())]
+    pub(crate) to: String,
+
+    /// Cast every tensor of F64, F32, F16 or BF16 to this dtype
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) dtype: Option<FactorDtype>,
+
+    /// Let elements beyond the range of the dtype become infinite
+    #[arg(long, requires = "dtype")]
+    pub(crate) allow_overflow: bool,
+
+    /// Take the tensors whose names match, and no others
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) tensors: Vec<String>,
+
+    /// Rename a tensor, or with one `*` on each side all that fit: `bert.*=*`; the first that fits counts
+    #[arg(long = "rename", value_name = "FROM=TO")]
+    pub(crate) renames: Vec<Rename>,
+
+    /// Divide the tensors into files of at most this size, as Hugging Face does: `5GB`, `500MiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_shard_size: Option<Size>,
+
+    /// Fail with exit code 4, writing nothing, if the cast of a tensor has a larger relative Frobenius error
+    #[arg(long, value_name = "E", help_heading = "Gates")]
+    pub(crate) max_error: Option<f64>,
+
+    /// Fail with exit code 4, writing nothing, if all weight files together would be larger
+    #[arg(long, value_name = "SIZE", help_heading = "Gates")]
+    pub(crate) max_size: Option<Size>,
+
+    /// One JSON document on standard output: the manifest
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Replace an output that exists, once the new one is complete
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// An output of `compress` or `restore`
+    /// An output of `compress`, `convert` or `restore`
     pub(crate) path: PathBuf,
 
     /// Also check against the checkpoint it was made from: digests, untouched tensors, and the stated errors

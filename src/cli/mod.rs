@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod compress;
+mod convert;
 mod diff;
 mod inspect;
 mod output;
@@ -53,6 +54,7 @@ pub(crate) fn run() -> ExitCode {
     let result = start_threads(cli.global.threads).and_then(|()| match &cli.command {
         Command::Inspect(args) => inspect::run(args, &terminal),
         Command::Compress(args) => compress::run(args, &terminal),
+        Command::Convert(args) => convert::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
         Command::Compare(args) => compare::run(args, &terminal),

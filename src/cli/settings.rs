@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rankfold::codec::{Options, RowWeights, Split, Symmetry, Variant};
-use rankfold::convert::Request;
+use rankfold::convert::{ConversionRequest, Request};
 use rankfold::output::Replace;
-use rankfold::plan::Target;
+use rankfold::plan::{Size, Target};
 use rankfold::tensor::Dtype;
 
-use super::args::{CompressArgs, FactorDtype, ScaleDtype, SplitArg, VariantArg};
+use super::args::{CompressArgs, ConvertArgs, FactorDtype, ScaleDtype, SplitArg, VariantArg};
 
 impl CompressArgs {
     /// The request that these arguments make.
@@ -43,6 +43,27 @@ impl CompressArgs {
     fn target(&self) -> anyhow::Result<Target> {
         let target = self.reduction.or(self.rank).or(self.bits).or(self.energy).or(self.max_error).or(self.target_size);
         target.ok_or_else(|| anyhow::anyhow!("no target given"))
+    }
+}
+
+impl ConvertArgs {
+    /// The request that these arguments make.
+    pub(crate) fn request(&self) -> anyhow::Result<ConversionRequest> {
+        let max_shard_size = match self.max_shard_size {
+            None => None,
+            Some(Size::Bytes(bytes)) => Some(bytes),
+            Some(Size::Fraction(_)) => anyhow::bail!("a size of shards is in bytes, such as `5GB`, and no fraction"),
+        };
+        Ok(ConversionRequest {
+            format: self.to.clone(),
+            dtype: self.dtype.map(Dtype::from),
+            tensors: self.tensors.clone(),
+            renames: self.renames.clone(),
+            max_shard_size,
+            allow_overflow: self.allow_overflow,
+            max_error: self.max_error,
+            max_size: self.max_size,
+        })
     }
 }
 

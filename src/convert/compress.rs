@@ -1,5 +1,6 @@
 //! Encodes the tables of a checkpoint: prepares a plan, then runs it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -83,7 +84,7 @@ impl<'c> Prepared<'c> {
     /// be larger than `max_size`.
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
-        refuse_encoded(checkpoint)?;
+        super::refuse_encoded(checkpoint)?;
         for path in assembly::companions(checkpoint).filter(|path| is_weights(path)) {
             let name = path.display().to_string();
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
@@ -114,7 +115,7 @@ impl<'c> Prepared<'c> {
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
         };
-        prepared.plan.weights_before = prepared.weights_before()?;
+        prepared.plan.weights_before = super::weights_before(checkpoint)?;
         prepared.choose()?;
         if codecs.len() > 1 {
             auto::contest(&mut prepared, observer)?;
@@ -155,6 +156,9 @@ impl<'c> Prepared<'c> {
             source,
             request: self.request_record(),
             tables,
+            conversions: Vec::new(),
+            left_out: Vec::new(),
+            stored_once: self.stored_once(),
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
         })
@@ -274,29 +278,56 @@ impl<'c> Prepared<'c> {
 
     /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
     fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
-        let mut shards = Vec::new();
-        for (number, shard) in self.checkpoint.shards().iter().enumerate() {
+        let mut shards: Vec<OutputShard<'c>> = Vec::new();
+        let sources = self.checkpoint.shards();
+        for (number, shard) in sources.iter().enumerate() {
             let mut tensors = Vec::new();
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
                     let parts = points[table].parts.iter().cloned().enumerate();
                     tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
-                } else if !self.tables.iter().any(|table| table.tied.contains(&id)) {
-                    tensors.push((meta.clone(), Content::Copied(self.checkpoint.bytes(id)?)));
+                } else if !self.is_tied(id) && self.stored_as(id).is_none() {
+                    tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
                 }
             }
             if !tensors.is_empty() || shard.reader().tensors().is_empty() {
-                let metadata = shard.reader().metadata().clone();
-                shards.push(OutputShard { path: shard.path().to_path_buf(), metadata, tensors });
+                let mut metadata = shard.reader().metadata().clone();
+                let tied = (0..shard.reader().tensors().len()).filter_map(|index| {
+                    let id = TensorId { shard: number, index };
+                    Some((
+                        self.checkpoint.meta(id).name.clone(),
+                        self.checkpoint.meta(self.stored_as(id)?).name.clone(),
+                    ))
+                });
+                // As safetensors' `save_model` records tensors that share their storage.
+                metadata.extend(tied);
+                let path = super::output_path(self.checkpoint, shard);
+                match shards.iter_mut().find(|earlier| earlier.path == path) {
+                    Some(earlier) => earlier.tensors.extend(tensors),
+                    None => shards.push(OutputShard { path, metadata, tensors }),
+                }
             }
         }
         Ok(shards)
     }
 
-    fn weights_before(&self) -> Result<u64> {
-        let shards = self.checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64);
-        Ok(shards.sum::<u64>() + assembly::companion_weights(self.checkpoint)?)
+    fn is_tied(&self, id: TensorId) -> bool {
+        self.tables.iter().any(|table| table.tied.contains(&id))
+    }
+
+    /// The tensor that is stored for `id` too, because they share their storage. One that became a factor pair stands
+    /// for no other but those that were found to be tied to it.
+    fn stored_as(&self, id: TensorId) -> Option<TensorId> {
+        let is_table = |id: TensorId| self.is_tied(id) || self.tables.iter().any(|table| table.id == id);
+        let index = self.checkpoint.shards()[id.shard].reader().stored_as(id.index)?;
+        let first = TensorId { index, ..id };
+        (!is_table(id) && !is_table(first)).then_some(first)
+    }
+
+    fn stored_once(&self) -> BTreeMap<String, String> {
+        let name = |id: TensorId| self.checkpoint.meta(id).name.clone();
+        self.checkpoint.tensors().filter_map(|(id, _)| Some((name(id), name(self.stored_as(id)?)))).collect()
     }
 
     pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
@@ -403,20 +434,6 @@ impl<'c> Prepared<'c> {
 
 fn shape_of(meta: &TensorMeta) -> [usize; 2] {
     meta.matrix().map_or([0, 0], |(rows, columns)| [rows, columns])
-}
-
-/// An output of `compress` has factor pairs already; encoding one of their factors again is nobody's wish.
-fn refuse_encoded(checkpoint: &Checkpoint) -> Result<()> {
-    if !checkpoint.is_directory() || !checkpoint.root().join(crate::manifest::MANIFEST_NAME).exists() {
-        return Ok(());
-    }
-    let (manifest, _) = Manifest::read(checkpoint.root())?;
-    if manifest.operation == Operation::Restore {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Unsupported, "the checkpoint is compressed already")
-        .at(checkpoint.root())
-        .hint("start from the original, or `rankfold restore` this one first"))
 }
 
 fn analyze<'c>(

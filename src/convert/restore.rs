@@ -1,7 +1,7 @@
 //! Decodes every table of an output: a stock checkpoint of the original names, shapes and dtypes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::assembly::{self, Content, OutputShard};
 use super::{Finished, config};
@@ -79,27 +79,38 @@ impl Job<'_> {
             source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()? },
             request: serde_json::Map::new(),
             tables,
+            conversions: Vec::new(),
+            left_out: Vec::new(),
+            stored_once: BTreeMap::new(),
             files,
         })
     }
 
     /// The shards as the original had them: dense tables and their tied copies in their old places.
     fn shards(&self) -> Result<Vec<OutputShard<'_>>> {
-        let shards = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
-        shards
-            .map(|(file, tensors)| {
-                let metadata = self.metadata_of(&file.path);
-                let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
-                Ok(OutputShard { path: PathBuf::from(&file.path), metadata, tensors: tensors.collect::<Result<_>>()? })
-            })
-            .collect()
+        let sources = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
+        let together = sources.clone().count() > 1 && self.checkpoint.index().is_none();
+        let mut shards: Vec<OutputShard<'_>> = Vec::new();
+        for (file, tensors) in sources {
+            let path = super::output_path_of(Path::new(&file.path), together);
+            let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
+            let tensors = tensors.collect::<Result<Vec<_>>>()?;
+            match shards.iter_mut().find(|earlier| earlier.path == path) {
+                Some(earlier) => earlier.tensors.extend(tensors),
+                None => shards.push(OutputShard { metadata: self.metadata_of(&path), path, tensors }),
+            }
+        }
+        Ok(shards)
     }
 
-    fn metadata_of(&self, path: &str) -> BTreeMap<String, String> {
+    /// The metadata of the compressed file, but for the names of tensors that are written again.
+    fn metadata_of(&self, path: &Path) -> BTreeMap<String, String> {
         let shards = self.checkpoint.shards();
-        let same = shards.iter().find(|shard| shard.path() == Path::new(path));
+        let same = shards.iter().find(|shard| shard.path() == path);
         // A shard that held nothing but a tied copy is not in the output; its neighbours have the same metadata.
-        same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default()
+        let mut metadata = same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default();
+        metadata.retain(|name, _| !self.manifest.stored_once.contains_key(name));
+        metadata
     }
 
     fn content(&self, tensor: &TensorRecord) -> Result<Content<'_>> {
@@ -107,9 +118,13 @@ impl Job<'_> {
         if let Some(table) = self.manifest.tables.iter().position(is_of) {
             return Ok(Content::Produced { table, part: 0 });
         }
-        let found = self.checkpoint.find(&tensor.name).filter(|&id| *self.checkpoint.meta(id) == tensor.meta());
+        let stored = self.manifest.stored_once.get(&tensor.name).unwrap_or(&tensor.name);
+        let found = self.checkpoint.find(stored).filter(|&id| {
+            let meta = self.checkpoint.meta(id);
+            (meta.dtype, &meta.shape) == (tensor.dtype, &tensor.shape)
+        });
         match found {
-            Some(id) => Ok(Content::Copied(self.checkpoint.bytes(id)?)),
+            Some(id) => Ok(Content::Copied { reader: self.checkpoint.shards()[id.shard].reader(), index: id.index }),
             None => Err(Error::new(ErrorKind::Malformed, "an untouched tensor is missing or of another shape")
                 .at(self.checkpoint.root())
                 .tensor(&tensor.name)

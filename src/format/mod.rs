@@ -2,18 +2,26 @@
 //!
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
+mod elements;
 pub mod limits;
+mod map;
+pub mod numpy;
+pub mod pytorch;
 pub mod safetensors;
+mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::TensorMeta;
+use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors];
+pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &pytorch::PyTorch, &numpy::Npz, &numpy::Npy];
+
+/// Every format that can be written.
+pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
 
 /// A file format for tensors.
 pub trait Format: Sync {
@@ -25,6 +33,16 @@ pub trait Format: Sync {
 
     /// Endings of file names that suggest this format, without the dot.
     fn extensions(&self) -> &'static [&'static str];
+
+    /// Names without extension that the weights of a model directory go by, the likeliest first.
+    fn stems(&self) -> &'static [&'static str] {
+        &["model"]
+    }
+
+    /// Whether a file holds one tensor only, so that all files of a directory are the checkpoint.
+    fn holds_one_tensor(&self) -> bool {
+        false
+    }
 
     /// Whether a file that begins with `head` (at most [`limits::PROBE`] bytes) and is `size` bytes long is of
     /// this format. Decided by content, so that a wrong name is not believed.
@@ -51,8 +69,122 @@ pub trait Reader: Send + Sync {
     /// Where the elements have to be decoded and cannot be.
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>>;
 
+    /// Whether [`Reader::bytes`] of tensor `index` are borrowed from the file. To be overridden with [`Reader::stream`].
+    fn is_mapped(&self, _index: usize) -> bool {
+        true
+    }
+
+    /// Gives `take` what [`Reader::bytes`] gives, in order, in one piece where it is mapped and in pieces of bounded
+    /// size, each of whole elements, where it is decoded.
+    ///
+    /// # Errors
+    /// Where the elements cannot be decoded; whatever `take` reports.
+    fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        take(&self.bytes(index)?)
+    }
+
+    /// The numbers of tensor `index`, a block of rows at a time: for tables that are decoded, too, in memory that
+    /// does not grow with them. To be overridden by formats that do not store every table packed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16.
+    fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
+        let meta = &self.tensors()[index];
+        let (rows, columns) = matrix(meta)?;
+        match self.bytes(index)? {
+            Cow::Borrowed(bytes) => Ok(Box::new(MappedRows::new(bytes, meta.dtype, rows, columns)?)),
+            Cow::Owned(_) => Err(Error::new(ErrorKind::Unsupported, "the table is not stored row by row")),
+        }
+    }
+
+    /// The first tensor that is the same stored elements as tensor `index`, where that is another: the file stores
+    /// them once for both.
+    fn stored_as(&self, _index: usize) -> Option<usize> {
+        None
+    }
+
+    /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
+
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
+}
+
+/// `(V, d)` of a matrix.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] where the tensor has another number of dimensions.
+pub(crate) fn matrix(meta: &TensorMeta) -> Result<(usize, usize)> {
+    meta.matrix().ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "not a table").expected("2 dimensions").found(format!("{:?}", meta.shape))
+    })
+}
+
+/// A format that tensors can be written in; one line in [`WRITERS`].
+pub trait WriteFormat: Sync {
+    /// The name that `convert --to` and manifests use.
+    fn name(&self) -> &'static str;
+
+    /// One line for help texts and docs.
+    fn summary(&self) -> &'static str;
+
+    /// Ending of the names of its files, without the dot.
+    fn extension(&self) -> &'static str;
+
+    /// Whether a file holds one tensor only, so that every tensor gets a file of its own name.
+    fn holds_one_tensor(&self) -> bool {
+        false
+    }
+
+    /// Creates the file `path`, which must not exist, for `contents`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the format has no place for them, [`ErrorKind::Io`] where the file cannot be
+    /// created.
+    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>>;
+}
+
+/// What a file is to hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    /// The tensors.
+    pub tensors: &'a [TensorMeta],
+    /// Free-form metadata, which formats without a place for it leave out.
+    pub metadata: &'a BTreeMap<String, String>,
+}
+
+/// A file being written. The pieces of each tensor come in order, and the tensors one after the other in the order of
+/// [`Contents::tensors`].
+///
+/// Dropped before [`WriteTensors::finish`], it leaves what was written so far; the directory is for the caller to
+/// remove.
+pub trait WriteTensors {
+    /// Appends `bytes` to tensor `index`: packed, row-major, little-endian, whole elements.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] where the tensor gets more than its shape holds, [`ErrorKind::Io`] where the file cannot
+    /// be written.
+    fn write(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
+
+    /// Completes the file, flushes it to the disk and gives its digests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] where a tensor is not complete, [`ErrorKind::Io`] where the file cannot be flushed.
+    fn finish(self: Box<Self>) -> Result<Written>;
+}
+
+/// What a finished file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file in lower-case hex.
+    pub sha256: String,
+    /// SHA-256 of each tensor's bytes (packed, row-major, little-endian) in lower-case hex, in the order of
+    /// [`Contents::tensors`].
+    pub tensor_sha256: Vec<String>,
 }
 
 /// Opens `path` with the format that recognizes its content. Where none does, the format that the file's name suggests
@@ -73,6 +205,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Reader>> {
                 .expected(known.join(" or ")))
         }
     }
+}
+
+/// The name of a file without its last extension: what formats that name no tensor call their one tensor.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether the name of `path` ends in a dot and one of `extensions`, in upper or lower case.

@@ -1,5 +1,6 @@
 //! The manifest's data, and its one canonical text. `docs/manifest.schema.json` describes the same.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,16 @@ pub struct Manifest {
     pub request: Map<String, Value>,
     /// The tables that were encoded (`compress`) or multiplied out (`restore`).
     pub tables: Vec<TableRecord>,
+    /// Tensors that `convert` renamed or cast, in the order of the source.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub conversions: Vec<ConversionRecord>,
+    /// Tensors of the source that were not asked for, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_out: Vec<String>,
+    /// Tensors that share the storage of another in the source and are stored as that one only: by their name in the
+    /// source, the name of the one in the output.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub stored_once: BTreeMap<String, String>,
     /// Every file of the output but the manifest and `SHA256SUMS`, sorted by path.
     pub files: Vec<FileRecord>,
     /// Size of all weight files.
@@ -56,6 +67,8 @@ pub enum Operation {
     Compress,
     /// Encoded tables were decoded to dense ones.
     Restore,
+    /// Tensors were written in another format, dtype, division into files or under other names.
+    Convert,
 }
 
 /// The checkpoint that went in.
@@ -104,6 +117,30 @@ impl TensorRecord {
     pub fn meta(&self) -> TensorMeta {
         TensorMeta { name: self.name.clone(), dtype: self.dtype, shape: self.shape.clone() }
     }
+}
+
+/// A tensor that `convert` renamed or cast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversionRecord {
+    /// Its name in the source.
+    pub source: String,
+    /// Its name in the output.
+    pub name: String,
+    /// Element type in the source.
+    pub dtype_before: Dtype,
+    /// Element type in the output.
+    pub dtype_after: Dtype,
+    /// What the cast changed, over the elements that stayed finite; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub errors: Option<Errors>,
+    /// Finite elements that became infinite, which only `--allow-overflow` permits.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub overflowed: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A table: what it was and what it became.

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{self, Measured, RowWeights};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
-use crate::tensor::{MappedRows, Rows};
+use crate::tensor::{Rows, TensorMeta};
 
 /// Relative difference between a stated and a recomputed error that is put down to another order of summation or
 /// another processor.
@@ -33,7 +33,12 @@ pub fn verify_source(
     let source = Checkpoint::open(source)?;
     let output = Checkpoint::open(output)?;
     check_files(manifest, &source, result, observer)?;
-    check_untouched(manifest, &source, &output, result, observer)?;
+    match manifest.operation {
+        Operation::Convert => super::conversion::check(manifest, &source, &output, result, observer)?,
+        Operation::Compress | Operation::Restore => {
+            check_untouched(manifest, &source, &output, result, observer)?;
+        }
+    }
     for table in &manifest.tables {
         observer.stage("measure", &table.name, table.shape[0] as u64);
         check_table(manifest.operation, table, &source, &output, row_weights, result, observer)
@@ -83,16 +88,17 @@ fn check_untouched(
     let names: BTreeSet<&str> = source.tensors().chain(output.tensors()).map(|(_, meta)| meta.name.as_str()).collect();
     for name in names.difference(&touched) {
         observer.check()?;
-        match (source.find(name), output.find(name)) {
+        let stored = manifest.stored_once.get(*name).map_or(*name, String::as_str);
+        match (source.find(name), output.find(name).or_else(|| output.find(stored))) {
             (Some(before), Some(after)) => {
-                if source.meta(before) != output.meta(after) {
+                if !same_kind(source.meta(before), output.meta(after)) {
                     let (before, after) = (source.meta(before), output.meta(after));
                     let detail = format!(
                         "untouched, but {} {:?} in the source and {} {:?} here",
                         before.dtype, before.shape, after.dtype, after.shape
                     );
                     result.note(Subject::Tensor, name, Change::Changed, detail);
-                } else if source.bytes(before)? != output.bytes(after)? {
+                } else if !same_elements((source, before), (output, after))? {
                     result.note(Subject::Tensor, name, Change::Changed, "untouched, but other bytes in the source");
                 }
             }
@@ -101,6 +107,19 @@ fn check_untouched(
         }
     }
     Ok(())
+}
+
+fn same_kind(left: &TensorMeta, right: &TensorMeta) -> bool {
+    (left.dtype, &left.shape) == (right.dtype, &right.shape)
+}
+
+/// Whether two tensors of one dtype and shape have the same elements, in memory that does not grow with them.
+pub(crate) fn same_elements(left: (&Checkpoint, TensorId), right: (&Checkpoint, TensorId)) -> Result<bool> {
+    let plain = |(checkpoint, id): (&Checkpoint, TensorId)| checkpoint.is_mapped(id);
+    if plain(left) && plain(right) {
+        return Ok(left.0.bytes(left.1)? == right.0.bytes(right.1)?);
+    }
+    Ok(left.0.digest(left.1)? == right.0.digest(right.1)?)
 }
 
 fn check_table(
@@ -114,7 +133,7 @@ fn check_table(
 ) -> Result<()> {
     // A restored table is dense, and its source is the encoded one.
     let (dense_side, encoded_side) = match operation {
-        Operation::Compress => (source, output),
+        Operation::Compress | Operation::Convert => (source, output),
         Operation::Restore => (output, source),
     };
     let Some(dense) = dense_side.find(&table.name) else {
@@ -123,7 +142,7 @@ fn check_table(
     };
     for tied in &table.tied {
         let same = match dense_side.find(tied) {
-            Some(id) => dense_side.bytes(id)? == dense_side.bytes(dense)?,
+            Some(id) => same_elements((dense_side, id), (dense_side, dense))?,
             None => false,
         };
         if !same {
@@ -184,10 +203,9 @@ fn measure(
     weights: Option<&[f64]>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    let bytes = dense_side.bytes(dense)?;
-    let rows = MappedRows::new(&bytes, dense_side.meta(dense).dtype, table.shape[0], table.shape[1])?;
+    let rows = dense_side.rows(dense)?;
     let decoded = decode(table, encoded_side)?;
-    codec::measure_weighted(&rows, decoded.as_ref(), weights, observer)
+    codec::measure_weighted(rows.as_ref(), decoded.as_ref(), weights, observer)
 }
 
 /// The rows of an encoded table whose parts are in `checkpoint`.

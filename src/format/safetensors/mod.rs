@@ -11,11 +11,12 @@ mod writer;
 
 use std::path::Path;
 
-use super::{Format, Reader, limits};
+pub use super::Written;
+use super::{Contents, Format, Reader, WriteFormat, WriteTensors, limits};
 use crate::error::Result;
 
 pub use layout::Layout;
-pub use writer::{Writer, Written};
+pub use writer::Writer;
 
 /// Bytes before the header: its length, little-endian.
 const PREFIX: usize = 8;
@@ -48,5 +49,24 @@ impl Format for Safetensors {
 
     fn open(&self, path: &Path) -> Result<Box<dyn Reader>> {
         Ok(Box::new(reader::MappedFile::open(path)?))
+    }
+}
+
+impl WriteFormat for Safetensors {
+    fn name(&self) -> &'static str {
+        Format::name(self)
+    }
+
+    fn summary(&self) -> &'static str {
+        Format::summary(self)
+    }
+
+    fn extension(&self) -> &'static str {
+        "safetensors"
+    }
+
+    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>> {
+        let layout = Layout::new(contents.tensors, contents.metadata)?;
+        Ok(Box::new(Writer::create(path, layout)?))
     }
 }

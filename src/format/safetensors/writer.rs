@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Layout;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{WriteTensors, Written};
 
 /// Bytes that are written and digested at a time: they stay in the second-level cache in between.
 const PIECE: usize = 1 << 18;
@@ -50,17 +51,6 @@ struct Whole {
     digested: u64,
     /// Position in [`Layout::order`] of the first tensor that was not complete when last looked at.
     next: usize,
-}
-
-/// What a finished file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// Length of the file in bytes.
-    pub bytes: u64,
-    /// SHA-256 of the file in lower-case hex.
-    pub sha256: String,
-    /// SHA-256 of each tensor's bytes in lower-case hex, in the order in which the layout was given the tensors.
-    pub tensor_sha256: Vec<String>,
 }
 
 impl Writer {
@@ -172,6 +162,16 @@ impl Writer {
             self.whole.digested += wanted;
         }
         Ok(())
+    }
+}
+
+impl WriteTensors for Writer {
+    fn write(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
+        Writer::write(self, index, bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Written> {
+        Writer::finish(*self)
     }
 }
 
