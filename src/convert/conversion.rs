@@ -368,7 +368,14 @@ impl<'a> Job<'a> {
                     .found(relative.to_string()),
             ));
         }
-        Ok((Errors { relative_frobenius: relative, max_absolute: cast.max_absolute_error }, cast.overflowed))
+        Ok((
+            Errors {
+                relative_frobenius: relative,
+                max_absolute: cast.max_absolute_error,
+                weighted_relative_frobenius: None,
+            },
+            cast.overflowed,
+        ))
     }
 
     /// The index of an output of several files, with the metadata of the source's.

@@ -72,8 +72,11 @@ fn check_cast(
     if hex(&hasher.finalize()) != output.digest(after)? {
         result.note(Subject::Tensor, &record.name, Change::Changed, "other bytes than the cast of the source");
     }
-    let measured =
-        Errors { relative_frobenius: cast.relative_frobenius_error(), max_absolute: cast.max_absolute_error };
+    let measured = Errors {
+        relative_frobenius: cast.relative_frobenius_error(),
+        max_absolute: cast.max_absolute_error,
+        weighted_relative_frobenius: None,
+    };
     if record.errors != Some(measured) || record.overflowed != cast.overflowed {
         let detail = format!(
             "errors: {:?} and {} overflows are stated, {measured:?} and {} are measured",

@@ -61,6 +61,9 @@ fn list(names: &[String]) -> String {
 /// An extent and a stride.
 const BYTES_A_DIMENSION: usize = 16;
 
+/// The key under which the tensors lie, and the keys beside it.
+type Wrapper = (&'static str, Vec<String>);
+
 struct Walk<'a> {
     objects: &'a Objects,
     visited: usize,
@@ -72,7 +75,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The dict of tensors below wrappers, and the last wrapper's key with the keys beside it.
-    fn unwrap(&mut self, root: Id) -> Result<(Id, Option<(&'static str, Vec<String>)>)> {
+    fn unwrap(&mut self, root: Id) -> Result<(Id, Option<Wrapper>)> {
         let Value::Dict(members) = self.objects.get(root) else { return Ok((root, None)) };
         for wrapper in WRAPPERS {
             let inner = members.iter().find(|(key, _)| self.objects.text(*key) == Some(wrapper));
