@@ -80,27 +80,6 @@ fn assert_close(stated: &Measured, found: &Measured, count: f64, place: &str) {
 }
 
 #[test]
-fn the_measured_error_is_at_most_twice_the_predicted_one() {
-    for codec in CODECS {
-        for dense in tables() {
-            let Some(analysis) = ladder(*codec, &dense, &Options::default()) else { continue };
-            for point in some_points(analysis.points().len()) {
-                let encoded = encode(analysis.as_ref(), &dense, point).expect("the point can be encoded");
-                let (predicted, found) = (analysis.points()[point].squared_error, encoded.measured.squared_error);
-                let slack = 1e-6 * analysis.squared_norm().sqrt();
-                let (predicted_norm, found_norm) = (predicted.sqrt(), found.sqrt());
-                assert!(
-                    found_norm <= 2.0 * predicted_norm + slack,
-                    "{} point {point} on `{}`: {predicted:e} predicted, {found:e} measured",
-                    codec.name(),
-                    dense.label
-                );
-            }
-        }
-    }
-}
-
-#[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let with_threads = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool can be made");
