@@ -216,6 +216,18 @@ fn no_number_of_a_symmetric_table_is_further_than_half_a_step() {
 }
 
 #[test]
+fn the_predicted_error_is_the_measured_one() {
+    let dense = Dense::new("noise", Dtype::F32, 3000, 40, &noise(120_000, 3));
+    let rows = dense.rows();
+    let table = Table { name: NAME, dtype: dense.dtype, rows: &rows };
+    let analysis = FixedPoint.analyze(&table, &Options::default(), Demand::Ladder, &Silent).expect("widths save bytes");
+    for (at, point) in analysis.points().iter().enumerate() {
+        let found = encode(analysis.as_ref(), &dense, at).expect("the point can be encoded").measured.squared_error;
+        assert!((point.squared_error - found).abs() <= 1e-12 * found, "{:?}", point.setting);
+    }
+}
+
+#[test]
 fn no_bit_is_wasted_but_the_tail_of_a_row() {
     let dense = Dense::new("noise", Dtype::F32, 16, 21, &noise(16 * 21, 3));
     for bits in BITS {
