@@ -405,7 +405,7 @@ fn text_markdown_and_csv_have_a_line_for_each_method_at_each_size() {
     assert!(table.iter().all(|line| columns(line) == columns(table[0])), "{markdown}");
 
     let csv = compare("bert-tied", &[&flags[..], &["--csv"]].concat());
-    let rows: Vec<usize> = csv.lines().map(|line| cells(line)).collect();
+    let rows: Vec<usize> = csv.lines().map(cells).collect();
     assert_eq!(rows.len(), lines + 1);
     assert!(rows.iter().all(|&count| count == rows[0]), "{csv}");
 }
