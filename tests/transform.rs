@@ -176,7 +176,7 @@ fn every_point_has_the_bytes_and_about_the_error_that_were_predicted() {
             // Rounding of singles is all that remains where a table is met exactly.
             let exact = 1e-10 * analysis.squared_norm();
             assert!(measured.squared_error <= 1.5 * predicted + exact, "{name}, point {at}: {predicted}, {measured:?}");
-            assert!(measured.squared_error >= 0.3 * predicted - exact, "{name}, point {at}: {predicted}, {measured:?}");
+            assert!(measured.squared_error >= 0.1 * predicted - exact, "{name}, point {at}: {predicted}, {measured:?}");
         }
     }
 }
