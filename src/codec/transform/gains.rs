@@ -1,7 +1,7 @@
 //! The norm of each row, apart from its direction: sixteen gains, of which a row names one.
 //!
-//! Rows of a word table differ in norm by a factor of seven (frequent tokens are short). Dividing it out leaves
-//! components that are nearly normal, which is what a quantizer of few bits is good at. The gain only picks the scale
+//! Rows of a word table differ in norm, in one measured by a factor of seven. Dividing it out leaves components that
+//! are nearer to normal, which is what a quantizer of few bits is good at. The gain only picks the scale
 //! of the row's levels, so a coarse one costs next to nothing: the levels are fitted to what it leaves.
 
 use std::ops::Range;
