@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::factors::Source;
+use super::factors::{Factors, Source, fit};
 use super::grid::{Grid, Sample};
 use super::{BITS, Setup, Variant};
 use crate::error::Result;
@@ -82,6 +82,71 @@ impl Prediction {
         // A sketch of as many columns as are kept misses about as much again as the best basis does.
         let dropped = if setup.variant == Variant::Lplr { 2.0 * dropped } else { dropped };
         dropped + at(&self.left, setup.left_bits) + at(&self.right, setup.right_bits)
+    }
+}
+
+/// Multiplications up to which every setup is tried out.
+const TRIED_OUT: f64 = 1e11;
+
+/// Setups that are tried out where all would take too long.
+const ANCHORS: usize = 5;
+
+/// The setups with their errors: tried out where the table is small or the setup is the only one, else predicted, times
+/// what trying out some of them shows the prediction to be off by. Those that are no better than a smaller one fall out.
+/// The factors of an only setup are given too.
+pub(super) fn measure(
+    source: &Source<'_>,
+    factorization: &Factorization,
+    setups: Vec<Setup>,
+    prediction: &Prediction,
+) -> Result<(Vec<(Setup, f64)>, Option<Factors>)> {
+    let try_out = |setup: &Setup| -> Result<(f64, Factors)> {
+        let factors = fit(source, factorization, setup)?;
+        let measured = factors.encode(source, setup.rank, &mut |_| Ok(()))?;
+        let error = measured.weighted.map_or(measured.squared_error, |weighted| weighted.squared_error);
+        Ok((error, factors))
+    };
+    if let [setup] = setups[..] {
+        let (error, factors) = try_out(&setup)?;
+        return Ok((vec![(setup, error)], Some(factors)));
+    }
+    let (height, width) = source.rows.shape();
+    // A round is four products of the size of the table times the rank, and there are at most four rounds.
+    let work: f64 = setups.iter().map(|setup| 16.0 * height as f64 * width as f64 * setup.rank as f64).sum();
+    let last = setups.len().saturating_sub(1);
+    let mut measured: Vec<(Setup, f64)> = Vec::with_capacity(setups.len());
+    if work <= TRIED_OUT {
+        for setup in &setups {
+            measured.push((*setup, try_out(setup)?.0));
+        }
+    } else {
+        let mut anchors = Vec::with_capacity(ANCHORS);
+        for anchor in 0..ANCHORS {
+            let at = anchor * last / (ANCHORS - 1);
+            let predicted = prediction.squared_error(&setups[at]);
+            let error = try_out(&setups[at])?.0;
+            anchors.push((at as f64, if predicted > 0.0 { error / predicted } else { 1.0 }));
+        }
+        for (at, setup) in setups.iter().enumerate() {
+            measured.push((*setup, between(&anchors, at as f64) * prediction.squared_error(setup)));
+        }
+    }
+    let mut least = f64::INFINITY;
+    measured.retain(|&(_, error)| {
+        let better = error < least;
+        least = least.min(error);
+        better
+    });
+    Ok((measured, None))
+}
+
+/// The value at `at` on the lines between points that go up.
+fn between(points: &[(f64, f64)], at: f64) -> f64 {
+    let pair = points.windows(2).find(|pair| at <= pair[1].0).or(points.windows(2).last());
+    match pair {
+        Some(&[(left, low), (right, high)]) if right > left => low + (high - low) * (at - left) / (right - left),
+        Some(&[_, (_, high)]) => high,
+        _ => 1.0,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::observe::{Observer, Silent};
 use crate::plan::bytes_for_reduction;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
-use factors::Source;
+use factors::{Factors, Source};
 use stored::PackedFactor;
 
 /// Low rank and low precision.
@@ -94,9 +94,10 @@ impl Setup {
         let name = setting.get("variant").and_then(Value::as_str);
         let variant = Variant::ALL.into_iter().find(|variant| Some(variant.name()) == name);
         let rank = number("rank").and_then(|rank| usize::try_from(rank).ok()).filter(|&rank| rank > 0);
-        match (rank, bits("left_bits"), bits("right_bits"), variant) {
-            (Some(rank), Some(left_bits), Some(right_bits), Some(variant)) => {
-                Ok(Setup { rank, left_bits, right_bits, variant, seed: number("seed").unwrap_or(0) })
+        let seed = if setting.contains_key("seed") { number("seed") } else { Some(0) };
+        match (rank, bits("left_bits"), bits("right_bits"), variant, seed) {
+            (Some(rank), Some(left_bits), Some(right_bits), Some(variant), Some(seed)) => {
+                Ok(Setup { rank, left_bits, right_bits, variant, seed })
             }
             _ => Err(Error::new(ErrorKind::Malformed, "not the setting of a quantized factor pair")
                 .expected("`rank` of at least 1, `left_bits` and `right_bits` from 2 to 8, and a known `variant`")
@@ -222,13 +223,15 @@ impl Codec for LowRankFixed {
             }
             Demand::Only(setting) => vec![Setup::read(setting)?],
         };
-        let points = setups.iter().filter_map(|setup| {
+        let source = Source { rows: table.rows, weights: weights.as_deref(), scale, squared_norm, observer };
+        let (setups, fitted) = ladder::measure(&source, &factorization, setups, &prediction)?;
+        let points = setups.iter().filter_map(|(setup, squared_error)| {
             let parts = setup.parts(table.name, shape)?;
             Some(Point {
                 setting: setup.setting(),
                 parameters: (setup.rank as u64) * (height as u64 + width as u64) + 4 * setup.grids() as u64,
                 parts,
-                squared_error: prediction.squared_error(setup),
+                squared_error: *squared_error,
                 retained_energy: None,
                 flops_per_token: 2 * setup.rank as u64 * (width as u64 + 1),
             })
@@ -240,7 +243,7 @@ impl Codec for LowRankFixed {
                 .found(format!("[{height}, {width}] in {}", table.dtype))
                 .hint("leave the table out with `--exclude`"));
         }
-        Ok(Box::new(Prepared { factorization, points, scale, weights }))
+        Ok(Box::new(Prepared { factorization, points, scale, weights, fitted }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
@@ -278,6 +281,8 @@ struct Prepared {
     points: Vec<Point>,
     scale: f64,
     weights: Option<Vec<f64>>,
+    /// Those of the only point.
+    fitted: Option<Factors>,
 }
 
 impl Analysis for Prepared {
@@ -305,9 +310,18 @@ impl Analysis for Prepared {
             squared_norm: self.squared_norm(),
             observer,
         };
-        let factors = factors::fit(&source, &self.factorization, &setup)?;
-        stored::write_grids(&factors.left, 1.0, 1, sink)?;
-        stored::write_grids(&factors.right, self.scale.recip(), 3, sink)?;
+        let found;
+        let factors = match &self.fitted {
+            Some(factors) => factors,
+            None => {
+                found = factors::fit(&source, &self.factorization, &setup)?;
+                &found
+            }
+        };
+        // Half of the magnitude on each side, so that tables of denormals have scales that are not.
+        let left_scale = (-self.scale.log2() / 2.0).floor().exp2();
+        stored::write_grids(&factors.left, left_scale, 1, sink)?;
+        stored::write_grids(&factors.right, self.scale.recip() / left_scale, 3, sink)?;
         stored::write_right(&factors.right_codes, setup.rank, setup.right_bits, sink)?;
         let mut bytes = Vec::new();
         let mut take = |codes: &[u8]| {

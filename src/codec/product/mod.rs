@@ -33,6 +33,9 @@ const NORM_LEVELS: usize = 256;
 /// Rows that the ladder is predicted from.
 const LADDER_ROWS: usize = 8192;
 
+/// Numbers of a table that is small enough to be encoded at every point instead.
+const SMALL_VALUES: usize = 1 << 17;
+
 /// Times that k-means moves the centroids for a prediction.
 const LADDER_ROUNDS: usize = 8;
 
@@ -73,12 +76,12 @@ impl Setup {
         let flag = |key: &str| setting.get(key).and_then(Value::as_bool);
         let pieces = number("subquantizers").and_then(|m| usize::try_from(m).ok()).filter(|&m| m > 0);
         let bits = number("bits").and_then(|bits| u32::try_from(bits).ok()).filter(|bits| matches!(bits, 4 | 8));
-        match (pieces, bits, flag("rotation"), flag("norms")) {
-            (Some(pieces), Some(bits), Some(rotation), Some(norms)) => {
-                Ok(Setup { pieces, bits, rotation, norms, seed: number("seed").unwrap_or(0) })
+        match (pieces, bits, flag("rotation"), flag("norms"), number("seed")) {
+            (Some(pieces), Some(bits), Some(rotation), Some(norms), Some(seed)) => {
+                Ok(Setup { pieces, bits, rotation, norms, seed })
             }
             _ => Err(Error::new(ErrorKind::Malformed, "not the setting of a product quantization")
-                .expected("`subquantizers` of at least 1, `bits` of 4 or 8, `rotation` and `norms`")
+                .expected("`subquantizers` of at least 1, `bits` of 4 or 8, `rotation`, `norms` and `seed`")
                 .found(Value::Object(setting.clone()).to_string())),
         }
     }
@@ -204,7 +207,9 @@ impl Codec for ProductQuantization {
                 .found(setup.pieces.to_string()));
         }
         let ladder = matches!(demand, Demand::Ladder);
-        let sample = Sample::draw(table.rows, scale, weights.as_deref(), LADDER_ROWS, options.seed, observer)?;
+        let small = height.saturating_mul(width) <= SMALL_VALUES;
+        let limit = if small { training::SAMPLE_ROWS } else { LADDER_ROWS };
+        let sample = Sample::draw(table.rows, scale, weights.as_deref(), limit, options.seed, observer)?;
         let mut points: Vec<Point> = Vec::new();
         for setup in setups {
             if ladder && setup.bytes(shape, dtype) >= dense {
@@ -212,13 +217,20 @@ impl Codec for ProductQuantization {
             }
             observer.check()?;
             let Some(parts) = setup.parts(table.name, shape, dtype) else { continue };
-            let share = encoder::predicted_share(&sample, &setup);
+            let squared_error = if small {
+                let sink = &mut Nowhere;
+                let trained = Trained::new(table.rows, sample.clone(), &setup, scale, dtype, sink, observer)?;
+                let measured = trained.encode(table.rows, weights.as_deref(), sink, observer)?;
+                measured.weighted.map_or(measured.squared_error, |weighted| weighted.squared_error)
+            } else {
+                encoder::predicted_share(&sample, &setup) * squared_norm
+            };
             let rotation = if setup.rotation { 2 * (width as u64).pow(2) } else { 0 };
             points.push(Point {
                 setting: setup.setting(),
                 parameters: parts.iter().filter_map(TensorMeta::elements).sum(),
                 parts,
-                squared_error: share * squared_norm,
+                squared_error,
                 retained_energy: None,
                 flops_per_token: rotation + if setup.norms { width as u64 } else { 0 },
             });
@@ -257,6 +269,15 @@ fn ladder(width: usize, options: &Options) -> Result<Vec<Setup>> {
     pieces.sort_unstable();
     pieces.dedup();
     pieces.into_iter().map(|pieces| Setup::new(pieces, options)).collect()
+}
+
+/// Takes parts that nobody keeps.
+struct Nowhere;
+
+impl PartSink for Nowhere {
+    fn write(&mut self, _part: usize, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A table's points.

@@ -31,6 +31,7 @@ const ROUNDS: usize = 25;
 const ALTERNATIONS: usize = 24;
 
 /// Some rows of a table, as the sub-quantizers see them.
+#[derive(Clone)]
 pub(super) struct Sample {
     /// `[n, d]`.
     pub(super) values: Vec<f32>,
