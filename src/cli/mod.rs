@@ -5,6 +5,7 @@ mod compress;
 mod inspect;
 mod output;
 mod restore;
+mod schedule;
 mod settings;
 mod signals;
 mod verify;
@@ -53,6 +54,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Compress(args) => compress::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
+        Command::Schedule(args) => schedule::run(args),
     });
     terminal.clear();
     result.unwrap_or_else(|error| report(&error, signals.received())).into()

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::TableRecord;
+use crate::stub;
 
 /// The key under which transformers looks for the method; its loaders refuse what they do not know.
 const PREFERRED_KEY: &str = "quantization_config";
@@ -32,6 +33,23 @@ pub(crate) fn block(tables: &[TableRecord]) -> Value {
     json!({ "quant_method": "rankfold", "version": 1, "tables": tables })
 }
 
+/// Where transformers looks for code that it may run where the user trusts it.
+const CODE_KEY: &str = "auto_map";
+
+/// Whether an output may name its loader to transformers: the configuration is one of that library and names no code
+/// of its own.
+pub(crate) fn takes_loader(config: &str) -> bool {
+    let members: Option<Map<String, Value>> = serde_json::from_str(config).ok();
+    members.is_some_and(|members| members.contains_key("model_type") && !members.contains_key(CODE_KEY))
+}
+
+/// `config` with the loader's `auto_map` as the last member of its object.
+pub(crate) fn name_loader(config: &str) -> String {
+    let (body, tail) = split_at_last_brace(config);
+    // An object that takes the loader has a member already.
+    format!("{body}{}{tail}", member(CODE_KEY, &stub::auto_map(), false))
+}
+
 /// `config` with `block` as the last member of its object.
 ///
 /// # Errors
@@ -47,14 +65,31 @@ pub(crate) fn insert(config: &str, block: &Value) -> Result<String> {
     Ok(format!("{body}{}{tail}", member(key, block, members.is_empty())))
 }
 
-/// `config` without the member that [`insert`] added for `block`; `None` where it is not there as it was added.
+/// `config` without the members that [`insert`] added for `block` and [`name_loader`] before it; `None` where the
+/// block is not there as it was added.
 pub(crate) fn remove(config: &str, block: &Value) -> Option<String> {
     let (body, tail) = split_at_last_brace(config);
-    [PREFERRED_KEY, FALLBACK_KEY]
+    let body = [PREFERRED_KEY, FALLBACK_KEY]
         .into_iter()
         .flat_map(|key| [false, true].map(|only| member(key, block, only)))
-        .find_map(|member| body.strip_suffix(member.as_str()))
-        .map(|body| format!("{body}{tail}"))
+        .find_map(|member| body.strip_suffix(member.as_str()))?;
+    let loader = member(CODE_KEY, &stub::auto_map(), false);
+    Some(format!("{}{tail}", body.strip_suffix(loader.as_str()).unwrap_or(body)))
+}
+
+/// `config`, written by another program, without the blocks of this one; `None` where it is not an object.
+pub(crate) fn remove_reformatted(config: &str) -> Option<String> {
+    let mut members: Map<String, Value> = serde_json::from_str(config).ok()?;
+    let is_ours = |value: &Value| value.get("quant_method").and_then(Value::as_str) == Some("rankfold");
+    for key in [PREFERRED_KEY, FALLBACK_KEY] {
+        if members.get(key).is_some_and(is_ours) {
+            members.remove(key);
+        }
+    }
+    if members.get(CODE_KEY) == Some(&stub::auto_map()) {
+        members.remove(CODE_KEY);
+    }
+    Some(format!("{:#}\n", Value::Object(members)))
 }
 
 /// The text of an object up to its last member, and what follows: white space, the closing brace, white space.
@@ -95,6 +130,26 @@ mod tests {
             let restored = remove(&edited, &example()).expect("the block is there");
             assert_eq!(restored, config);
         }
+    }
+
+    #[test]
+    fn removal_takes_the_name_of_the_loader_too() {
+        let config = "{\n  \"model_type\": \"bert\"\n}\n";
+        assert!(takes_loader(config));
+        let named = name_loader(config);
+        assert!(!takes_loader(&named), "it has one now");
+        let edited = insert(&named, &example()).expect("an object");
+        let parsed: Value = serde_json::from_str(&edited).expect("still JSON");
+        assert_eq!(parsed["auto_map"]["AutoModel"], "rankfold_loader.RankfoldAutoModel");
+        assert_eq!(remove(&edited, &example()).as_deref(), Some(config));
+        let reformatted = serde_json::to_string(&parsed).expect("JSON");
+        assert_eq!(remove_reformatted(&reformatted).as_deref(), Some(config));
+    }
+
+    #[test]
+    fn code_of_the_models_own_stays_named() {
+        assert!(!takes_loader("{\"model_type\": \"own\", \"auto_map\": {}}"));
+        assert!(!takes_loader("{\"hidden_size\": 3}"));
     }
 
     #[test]

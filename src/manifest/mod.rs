@@ -5,12 +5,12 @@ mod source;
 mod verify;
 
 pub use schema::{
-    Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, SCHEMA_VERSION, SUMS_NAME, Source, TableRecord,
+    Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, SCHEMA_VERSION, SUMS_NAME, Source, TableRecord,
     TensorRecord, WeightsBytes,
 };
 pub use source::{decode, verify_source};
 pub(crate) use verify::sums_of;
-pub use verify::{Change, Difference, Subject, Verification, verify};
+pub use verify::{Change, Difference, Link, Subject, Verification, verify};
 
 use std::path::Path;
 

@@ -30,7 +30,7 @@ pub struct Manifest {
     pub source: Source,
     /// The request as resolved: every option with the value that was in force.
     pub request: Map<String, Value>,
-    /// The tables that were encoded (`compress`) or multiplied out (`restore`).
+    /// The tables that were encoded (`compress`), multiplied out (`restore`) or kept encoded (`retrain`).
     pub tables: Vec<TableRecord>,
     /// Every file of the output but the manifest and `SHA256SUMS`, sorted by path.
     pub files: Vec<FileRecord>,
@@ -56,6 +56,19 @@ pub enum Operation {
     Compress,
     /// Encoded tables were decoded to dense ones.
     Restore,
+    /// The fine-tuning program trained a checkpoint with encoded tables.
+    Retrain,
+}
+
+impl Operation {
+    /// The name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Compress => "compress",
+            Operation::Restore => "restore",
+            Operation::Retrain => "retrain",
+        }
+    }
 }
 
 /// The checkpoint that went in.
@@ -67,6 +80,19 @@ pub struct Source {
     pub manifest_sha256: Option<String>,
     /// Every file that was read, sorted by path; weight files with the names of their tensors in data order.
     pub files: Vec<FileRecord>,
+    /// What made the source, and from what: a retrained checkpoint tells the whole way from the original.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin: Option<Box<Origin>>,
+}
+
+/// What made a source that was itself an output of this program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// What made it.
+    pub operation: Operation,
+    /// What it was made from.
+    pub source: Source,
 }
 
 /// A file and its digest.
@@ -136,7 +162,7 @@ pub struct TableRecord {
     pub parameters_after: u64,
     /// Floating-point operations to decode one row: 2 k d for a factor pair.
     pub flops_per_token: u64,
-    /// Errors against the source, measured on the bytes written.
+    /// Errors against the source, measured on the bytes written; of a retrained table, how far training moved it.
     pub errors: Errors,
 }
 

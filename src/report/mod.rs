@@ -2,6 +2,7 @@
 
 mod columns;
 mod inspection;
+pub mod rates;
 pub mod text;
 
 pub use columns::columns;
