@@ -116,8 +116,20 @@ def swap_tables(model: nn.Module, tables: dict[str, dict]) -> list[str]:
             raise RankfoldError(f"rankfold: `{name}` is a {type(module).__name__}, neither Embedding nor Linear")
         sharing = {id(m): m for m in modules.values() if m is not module and getattr(m, "weight", 0) is module.weight}
         METHODS[table["method"]](module, table, list(sharing.values()))
+        _declare_shared(model, [n for n, m in modules.items() if m is module])
         found.append(name)
     return found
+
+
+def _declare_shared(model: nn.Module, names: list[str]) -> None:
+    """Tells `save_pretrained` that `proj` of one module under several names (T5's table) is to be stored once."""
+    first, *others = (f"{name}.proj.weight" for name in names)
+    for attribute in ("_tied_weights_keys", "all_tied_weights_keys"):
+        known = getattr(model, attribute, None)
+        if isinstance(known, dict):  # transformers 5
+            setattr(model, attribute, {**known, **{other: first for other in others}})
+        elif others and attribute == "_tied_weights_keys" and hasattr(model, "config"):
+            setattr(model, attribute, [*(known or []), *others])
 
 
 def _names(table: str, model: nn.Module) -> Iterable[str]:
@@ -298,10 +310,11 @@ def _stand_in(auto_class: str) -> type:
         def _stock(cls, config: Any) -> type:
             import transformers
 
-            found = getattr(transformers, auto_class)._model_mapping[type(config)]
-            candidates = found if isinstance(found, (list, tuple)) else (found,)
-            named = getattr(config, "architectures", None) or [""]
-            return next((c for c in candidates if c.__name__ == named[0]), candidates[0])
+            # The table of names that comes with transformers: its other table has this stand-in by now.
+            found = getattr(transformers, auto_class)._model_mapping._model_mapping[config.model_type]
+            names = [found] if isinstance(found, str) else list(found)
+            named = (getattr(config, "architectures", None) or [""])[0]
+            return getattr(transformers, named if named in names else names[0])
 
     StandIn.__name__ = StandIn.__qualname__ = f"Rankfold{auto_class}"
     return StandIn
