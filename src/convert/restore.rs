@@ -76,11 +76,7 @@ impl Job<'_> {
             generator: super::generator(),
             operation: Operation::Restore,
             weights_bytes: WeightsBytes { before: weights_of(&self.manifest.files), after: weights_of(&files) },
-            source: Source {
-                manifest_sha256: Some(manifest_sha256),
-                files: self.source_files()?,
-                origin: None,
-            },
+            source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()?, origin: None },
             request: serde_json::Map::new(),
             tables,
             files,
@@ -179,7 +175,8 @@ impl Job<'_> {
 
     /// Companions but the configuration, which loses its block, and the stub, which has nothing to do here.
     fn copy_others(&self) -> Result<Vec<FileRecord>> {
-        let stub: Vec<_> = stub::paths(self.checkpoint.config().map(|file| file.path())).map(|(path, _)| path).collect();
+        let stub: Vec<_> =
+            stub::paths(self.checkpoint.config().map(|file| file.path())).map(|(path, _)| path).collect();
         let is_ours = |path: &Path| {
             let sources = self.manifest.operation == Operation::Compress
                 && self.manifest.source.files.iter().any(|file| Path::new(&file.path) == path);

@@ -5,8 +5,8 @@ mod source;
 mod verify;
 
 pub use schema::{
-    Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, SCHEMA_VERSION, SUMS_NAME, Source, TableRecord,
-    TensorRecord, WeightsBytes,
+    Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, SCHEMA_VERSION, SUMS_NAME, Source,
+    TableRecord, TensorRecord, WeightsBytes,
 };
 pub use source::{decode, verify_source};
 pub(crate) use verify::sums_of;

@@ -124,7 +124,8 @@ impl Verification {
 /// Where nothing in the directory says that it is an output of this program, or the operating system refuses;
 /// differences are no errors.
 pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Option<Manifest>, Verification)> {
-    let mut result = Verification { manifest_sha256: None, files: 0, tensors: 0, chain: Vec::new(), differences: Vec::new() };
+    let mut result =
+        Verification { manifest_sha256: None, files: 0, tensors: 0, chain: Vec::new(), differences: Vec::new() };
     let (manifest, bytes) = match Manifest::read(directory) {
         Ok(read) => read,
         Err(error) => {

@@ -105,9 +105,10 @@ pub fn csv(rates: &Rates) -> String {
 
 /// The settings, and for each schedule its name, reference and rates.
 pub fn json(rates: &Rates) -> Value {
-    let curves = rates.curves.iter().map(|curve| {
-        json!({ "name": curve.name, "reference": curve.reference, "rates": curve.rates })
-    });
+    let curves = rates
+        .curves
+        .iter()
+        .map(|curve| json!({ "name": curve.name, "reference": curve.reference, "rates": curve.rates }));
     json!({
         "settings": rates.settings,
         "updates": rates.updates,

@@ -230,11 +230,13 @@ class _Method(str):
 def _register() -> None:
     """Makes `quant_method: rankfold` known to transformers, if that is installed."""
     try:
+        from transformers import __version__
         from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AUTO_QUANTIZER_MAPPING
         from transformers.quantizers.base import HfQuantizer
         from transformers.utils.quantization_config import QuantizationConfigMixin
     except ImportError:
         return
+    major = int(__version__.split(".")[0])
 
     class RankfoldConfig(QuantizationConfigMixin):
         def __init__(self, tables: Optional[dict] = None, version: int = VERSION, **kwargs: Any) -> None:
@@ -257,7 +259,15 @@ def _register() -> None:
         def _process_model_after_weight_loading(self, model: nn.Module, **kwargs: Any) -> nn.Module:
             # The factors are plain parameters of a floating dtype: `half()`, `to()` and training need no guard.
             model.is_quantized = False
+            # Where the map below was taken, the model is nowhere but where any other would be.
+            if getattr(model, "hf_device_map", None) == {"": "cpu"}:
+                del model.hf_device_map
             return model
+
+        def update_device_map(self, device_map: Any) -> Any:
+            # transformers 4 builds on the meta device for every quantizer and, without a map, takes parameters of
+            # equal size there for tied ones: a new head would never get its numbers.
+            return {"": "cpu"} if device_map is None and major < 5 else device_map
 
         def is_serializable(self, *args: Any, **kwargs: Any) -> bool:
             return True

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import rankfold_loader  # noqa: F401  what the output needs to load
 import torch
 import transformers
 from conftest import RANK, run
@@ -55,10 +56,10 @@ def finetune(root, output, *options, model="model"):
 
 
 def test_classification_learns_and_its_output_verifies_back_to_the_source(bert, tmp_path):
-    log = finetune(bert, tmp_path / "out", "--train", bert / "train.txt", "--dev", bert / "dev.tsv", "--epochs", 4,
-                   "--max-lr", "5e-3")
+    log = finetune(bert, tmp_path / "out", "--train", bert / "train.txt", "--dev", bert / "dev.tsv", "--epochs", 8,
+                   "--max-lr", "2e-2", "--decay", "0.7")
     updates = [entry for entry in log if "lr" in entry]
-    assert len(updates) == 24
+    assert len(updates) == 48
     assert [entry["dev_accuracy"] for entry in log if "dev_accuracy" in entry][-1] >= 0.9
     assert updates[-1]["loss"] < updates[0]["loss"] / 2
     shown = run("verify", tmp_path / "out", "--source", bert / "model").stdout
