@@ -267,6 +267,24 @@ fn a_mean_a_thousand_times_the_rest_costs_no_accuracy() {
 }
 
 #[test]
+fn tables_of_fast_decay_reach_the_optimum_on_both_sides_of_the_switch_to_doubles() {
+    let table =
+        Table::singles(2500, 48, |i, j| (0..48).map(|t| noise(i, t) * noise(t + 99, j) * 0.8f64.powi(t as i32)).sum());
+    let energies = energies(&table);
+    let total: f64 = energies.iter().sum();
+    for rank in [5, 10, 15, 20, 25, 30, 40] {
+        let best: f64 = energies[rank..].iter().rev().sum();
+        let stored = encode(&table, rank, Split::Balanced, Precision::Single);
+        let error = (table.dense() - &stored.left * &stored.right).norm_squared();
+        let excess = (error / best).sqrt() - 1.0;
+        // Factors of singles cannot do better than their own rounding.
+        let floor = 4e-14 / (best / total);
+        assert!(excess < 1e-6 + floor, "rank {rank}: {excess:e} at {:e}", (best / total).sqrt());
+        assert!((stored.measured.squared_error / error - 1.0).abs() < 1e-6, "rank {rank}");
+    }
+}
+
+#[test]
 fn the_scale_of_the_table_changes_nothing_but_the_scale() {
     let relative = |scale: f64| {
         let stored =

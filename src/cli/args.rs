@@ -76,8 +76,8 @@ pub(crate) struct CompressArgs {
     pub(crate) path: PathBuf,
 
     /// The directory to make
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
+    #[arg(long, short, value_name = "OUT", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
 
     /// Remove this fraction of each table's parameters: k = floor((1 - P) V d / (V + d))
     #[arg(long, value_name = "P", help_heading = TARGET, value_parser = target("reduction"))]

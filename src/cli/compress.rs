@@ -3,12 +3,13 @@
 use rankfold::checkpoint::Checkpoint;
 use rankfold::convert::{Finished, Prepared};
 use rankfold::observe::Observer;
+use rankfold::output::check_destination;
+use rankfold::report::text;
 
 use super::Outcome;
 use super::args::CompressArgs;
 use super::output::{Terminal, print, print_json};
 use super::settings::replace;
-use rankfold::report::text;
 
 pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Outcome> {
     let request = args.request()?;
@@ -16,12 +17,14 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
     for warning in checkpoint.warnings() {
         terminal.warn(warning);
     }
-    if !args.dry_run {
+    // The parser asks for an output unless nothing is to be written.
+    let output = args.output.as_deref().filter(|_| !args.dry_run);
+    if let Some(output) = output {
         // Before minutes of computing, not after.
-        rankfold::output::check_destination(&args.output, replace(args.force))?;
+        check_destination(output, replace(args.force))?;
     }
     let prepared = Prepared::new(&checkpoint, &request, terminal)?;
-    if args.dry_run {
+    let Some(output) = output else {
         terminal.clear();
         if args.json {
             print_json(prepared.plan())?
@@ -29,13 +32,13 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
             print(&prepared.plan().to_string())?
         }
         return Ok(Outcome::Done);
-    }
-    let Finished { manifest, manifest_sha256 } = prepared.run(&args.output, replace(args.force), terminal)?;
+    };
+    let Finished { manifest, manifest_sha256 } = prepared.run(output, replace(args.force), terminal)?;
     terminal.clear();
     if args.json {
-        print_json(&manifest)?;
+        print_json(&manifest)?
     } else {
-        print(&text::finished(&args.output, &manifest, &manifest_sha256))?;
+        print(&text::finished(output, &manifest, &manifest_sha256))?
     }
     Ok(Outcome::Done)
 }

@@ -10,17 +10,18 @@ use super::output::{Terminal, print, print_json};
 
 pub(super) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<Outcome> {
     let (manifest, mut verification) = verify(&args.path, terminal)?;
-    if let Some(source) = &args.source {
-        verify_source(&manifest, &args.path, source, &mut verification, terminal)?;
+    if let (Some(source), Some(manifest)) = (&args.source, &manifest) {
+        verify_source(manifest, &args.path, source, &mut verification, terminal)?;
     }
-    if let Some(expected) = &args.digest
-        && !expected.eq_ignore_ascii_case(&verification.manifest_sha256)
+    if let (Some(expected), Some(found)) = (&args.digest, &verification.manifest_sha256)
+        && !expected.eq_ignore_ascii_case(found)
     {
+        let detail = format!("expected sha256 {expected}, found {found}");
         verification.differences.push(Difference {
             subject: Subject::File,
             name: rankfold::manifest::MANIFEST_NAME.into(),
             change: Change::Changed,
-            detail: format!("expected sha256 {expected}, found {}", verification.manifest_sha256),
+            detail,
         });
     }
     terminal.clear();
@@ -32,8 +33,10 @@ pub(super) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<Outc
     if !verification.differences.is_empty() {
         return Ok(Outcome::Different);
     }
-    gates(args, &manifest)?;
-    Ok(Outcome::Done)
+    manifest.map_or(Ok(Outcome::Different), |manifest| {
+        gates(args, &manifest)?;
+        Ok(Outcome::Done)
+    })
 }
 
 /// Holds the numbers of the manifest, which were found true as far as was asked, against the bounds.

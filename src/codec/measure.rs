@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Measured;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
-use crate::tensor::{Precision, Rows};
+use crate::tensor::Rows;
 
 /// Values of a block of rows: small enough for the second-level cache, large enough to decode at full speed.
 const BLOCK_VALUES: usize = 1 << 17;
@@ -53,15 +53,7 @@ fn measure_block(
     let mut expected = vec![0.0f64; rows.len() * columns];
     source.read_f64(rows.clone(), &mut expected)?;
     let mut found = vec![0.0f64; expected.len()];
-    if decoded.precision() == Precision::Double {
-        decoded.read_f64(rows, &mut found)?;
-    } else {
-        let mut single = vec![0.0f32; expected.len()];
-        decoded.read_f32(rows, &mut single)?;
-        for (wide, narrow) in found.iter_mut().zip(single) {
-            *wide = f64::from(narrow);
-        }
-    }
+    decoded.read_f64(rows, &mut found)?;
     let mut sum = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
     for (expected, found) in expected.iter().zip(&found) {
         let difference = expected - found;

@@ -5,16 +5,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
-use super::{Finished, config, refuse_overlap};
+use super::{Finished, config, refuse_overlap, source};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{self, Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
-use crate::manifest::{
-    Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, Source, TableRecord, TensorRecord, WeightsBytes,
-};
+use crate::manifest::{Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of};
 use crate::observe::Observer;
-use crate::output::{Replace, StagedDirectory, digest_file};
+use crate::output::{Replace, StagedDirectory};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
 use crate::tensor::{Rows, TensorMeta};
 
@@ -76,6 +74,10 @@ impl<'c> Prepared<'c> {
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
         refuse_encoded(checkpoint)?;
+        for path in assembly::companions(checkpoint).filter(|path| is_weights(path)) {
+            let name = path.display().to_string();
+            observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
+        }
         let codec = codec::find(&request.method)?;
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
@@ -126,6 +128,22 @@ impl<'c> Prepared<'c> {
     }
 
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
+        let write = || self.write_files(directory, observer);
+        let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
+        Ok(Manifest {
+            schema_version: SCHEMA_VERSION,
+            generator: super::generator(),
+            operation: Operation::Compress,
+            source,
+            request: self.request_record(),
+            tables,
+            weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
+            files,
+        })
+    }
+
+    /// Writes everything but the records of the output; gives the records of the files and of the tables.
+    fn write_files(&self, directory: &Path, observer: &dyn Observer) -> Result<(Vec<FileRecord>, Vec<TableRecord>)> {
         let shards = self.shards(&self.points())?;
         let mut errors = vec![None; self.tables.len()];
         let mut files = Vec::new();
@@ -140,25 +158,11 @@ impl<'c> Prepared<'c> {
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
-        let tables: Vec<_> = self
-            .tables
-            .iter()
-            .zip(errors)
-            .filter_map(|(table, measured)| Some(self.table_record(table, measured?)))
-            .collect();
+        let tables = self.tables.iter().zip(errors);
+        let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
         files.extend(self.write_config(directory, &tables)?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let after = files.iter().filter(|file| is_weights(Path::new(&file.path))).map(|file| file.bytes).sum();
-        Ok(Manifest {
-            schema_version: SCHEMA_VERSION,
-            generator: super::generator(),
-            operation: Operation::Compress,
-            source: self.source(&files, observer)?,
-            request: self.request_record(),
-            tables,
-            files,
-            weights_bytes: WeightsBytes { before: self.plan.weights_before, after },
-        })
+        Ok((files, tables))
     }
 
     fn encode(&self, table: &Chosen<'_>, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Measured> {
@@ -339,34 +343,6 @@ impl<'c> Prepared<'c> {
         let text = config::insert(configuration.text(), &config::block(tables))
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
-    }
-
-    /// Digests of everything that was read. Companions were copied, so their digests are those of the copies.
-    fn source(&self, output: &[FileRecord], observer: &dyn Observer) -> Result<Source> {
-        let root = self.checkpoint.root();
-        let mut files = Vec::new();
-        for shard in self.checkpoint.shards() {
-            let (bytes, sha256) = digest_file(&root.join(shard.path()), observer)?;
-            let tensors = shard.reader().tensors().iter().map(|meta| TensorRecord {
-                name: meta.name.clone(),
-                dtype: meta.dtype,
-                shape: meta.shape.clone(),
-                sha256: None,
-            });
-            let path = assembly::path_text(shard.path())?;
-            files.push(FileRecord { path, bytes, sha256, tensors: Some(tensors.collect()) });
-        }
-        let own = [self.checkpoint.config().map(|file| file.path()), self.checkpoint.index().map(|file| file.path())];
-        for path in own.into_iter().flatten() {
-            let (bytes, sha256) = digest_file(&root.join(path), observer)?;
-            files.push(FileRecord { path: assembly::path_text(path)?, bytes, sha256, tensors: None });
-        }
-        for path in assembly::companions(self.checkpoint) {
-            let path = assembly::path_text(path)?;
-            files.extend(output.iter().find(|file| file.path == path).cloned());
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Source { manifest_sha256: super::own_manifest(self.checkpoint)?, files })
     }
 
     fn request_record(&self) -> Map<String, Value> {

@@ -4,6 +4,7 @@ mod assembly;
 mod compress;
 mod config;
 mod restore;
+mod source;
 
 use std::path::Path;
 

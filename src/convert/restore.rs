@@ -10,6 +10,7 @@ use crate::codec::{Measured, PartSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{
     Errors, FileRecord, Manifest, Operation, Source, TableRecord, TensorRecord, WeightsBytes, decode, digest,
+    weights_of,
 };
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory, digest_file};
@@ -69,18 +70,11 @@ impl Job<'_> {
         files.extend(assembly::write_index(self.checkpoint, &shards, self.directory)?);
         files.extend(self.write_config()?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let weights = |files: &[FileRecord]| {
-            files
-                .iter()
-                .filter(|file| crate::checkpoint::is_weights(Path::new(&file.path)))
-                .map(|file| file.bytes)
-                .sum()
-        };
         Ok(Manifest {
             schema_version: crate::manifest::SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Restore,
-            weights_bytes: WeightsBytes { before: weights(&self.manifest.files), after: weights(&files) },
+            weights_bytes: WeightsBytes { before: weights_of(&self.manifest.files), after: weights_of(&files) },
             source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()? },
             request: serde_json::Map::new(),
             tables,

@@ -1,11 +1,10 @@
 //! The symmetric eigendecomposition, in doubles, for the leading eigenpairs.
 //!
 //! Householder tridiagonalization, divide and conquer on the tridiagonal matrix, and the reflections applied to the
-//! leading vectors only (Golub and Van Loan, "Matrix Computations", 4th ed., 8.3 and 8.4), with the steps of `faer`.
+//! leading vectors only (Golub and Van Loan, "Matrix Computations", 4th ed., 8.3 and 8.4).
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::tridiag::{tridiag_in_place, tridiag_in_place_scratch};
-use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd_scratch, tridiagonal_self_adjoint_evd};
 use faer::linalg::householder::{
     apply_block_householder_sequence_on_the_left_in_place_scratch,
     apply_block_householder_sequence_on_the_left_in_place_with_conj,
@@ -14,7 +13,8 @@ use faer::linalg::qr::no_pivoting::factor::recommended_block_size;
 use faer::{Conj, Mat, Par};
 
 use super::frame::power_of_two;
-use crate::error::{Error, ErrorKind, Result};
+use super::tear;
+use crate::error::Result;
 
 /// Eigenvalues, descending, and the eigenvectors of the largest.
 pub(super) struct Eigen {
@@ -55,38 +55,27 @@ pub(super) fn leading(mut matrix: Mat<f64>, trace: f64, rank: usize) -> Result<E
         MemStack::new(&mut MemBuffer::new(scratch)),
         Default::default(),
     );
-    let diagonal = Mat::from_fn(order, 1, |i, _| matrix[(i, i)]);
-    let below = Mat::from_fn(order, 1, |i, _| if i + 1 < order { matrix[(i + 1, i)] } else { 0.0 });
-    let mut values = Mat::<f64>::zeros(order, 1);
-    let mut vectors = Mat::<f64>::zeros(order, if rank == 0 { 0 } else { order });
-    let wanted = if rank == 0 { ComputeEigenvectors::No } else { ComputeEigenvectors::Yes };
-    let scratch = self_adjoint_evd_scratch::<f64>(order, wanted, parallel, Default::default());
-    tridiagonal_self_adjoint_evd::<f64>(
-        diagonal.col(0).as_diagonal(),
-        below.col(0).as_diagonal(),
-        values.col_mut(0).as_diagonal_mut(),
-        (rank > 0).then_some(vectors.as_mut()),
-        parallel,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    )
-    .map_err(|_| Error::new(ErrorKind::Unsupported, "the eigendecomposition did not converge"))?;
-    let values = (0..order).rev().map(|i| (values[(i, 0)] / scale).max(0.0)).collect();
+    let diagonal: Vec<f64> = (0..order).map(|i| matrix[(i, i)]).collect();
+    let below: Vec<f64> = (1..order).map(|i| matrix[(i, i - 1)]).collect();
+    let (values, mut vectors) = match rank {
+        0 => tear::whole(&diagonal, &below, false, parallel)?,
+        _ => tear::leading(&diagonal, &below, rank, parallel)?,
+    };
+    let values = values.iter().rev().map(|value| (value / scale).max(0.0)).collect();
     if rank == 0 {
         return Ok(Eigen { values, vectors: Vec::new() });
     }
-    let mut leading = vectors.as_mut().subcols_mut(order - rank, rank);
     let scratch = apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(order - 1, block, rank);
     apply_block_householder_sequence_on_the_left_in_place_with_conj(
         matrix.submatrix(1, 0, order - 1, order - 1),
         reflectors.as_ref(),
         Conj::No,
-        leading.as_mut().subrows_mut(1, order - 1),
+        vectors.as_mut().subrows_mut(1, order - 1),
         parallel,
         MemStack::new(&mut MemBuffer::new(scratch)),
     );
     drop((matrix, reflectors));
-    let rows = (0..rank).rev().flat_map(|j| leading.as_ref().col(j).iter().copied());
+    let rows = (0..rank).rev().flat_map(|j| vectors.col(j).iter().copied());
     Ok(Eigen { values, vectors: rows.collect() })
 }
 

@@ -240,27 +240,33 @@ impl Factorization {
         let largest = self.spectrum.energies.first().copied().unwrap_or(0.0);
         // Eigenvalues below this are rounding; their inverses would blow it up.
         let floor = 4.0 * self.spectrum.energies.len() as f64 * f64::EPSILON * largest;
+        // In halves of a power.
         let (on_left, on_right) = match split {
-            Split::Balanced => (0.5, 0.5),
-            Split::Left => (1.0, 0.0),
-            Split::Right => (0.0, 1.0),
-        };
-        let sigmas = self.spectrum.energies.iter().take(rank).map(|energy| energy.max(floor).sqrt());
-        let power = |sigma: f64, exponent: f64| match (sigma == 0.0, exponent) {
-            (true, exponent) if exponent <= 0.0 => 1.0,
-            (_, 0.5) => sigma.sqrt(),
-            (_, -0.5) => 1.0 / sigma.sqrt(),
-            (_, exponent) => sigma.powi(exponent as i32),
+            Split::Balanced => (1, 1),
+            Split::Left => (2, 0),
+            Split::Right => (0, 2),
         };
         let wide = matches!(self.basis, Basis::Left { .. });
+        let sigmas = self.spectrum.energies.iter().take(rank).map(|energy| energy.max(floor).sqrt());
         sigmas
             .map(|sigma| {
                 if wide {
-                    (power(sigma, on_left), power(sigma, on_right - 1.0) * power_of_two(-self.exponent))
+                    (half_power(sigma, on_left), half_power(sigma, on_right - 2) * power_of_two(-self.exponent))
                 } else {
-                    (power(sigma, on_left - 1.0) * power_of_two(-exponent), power(sigma, on_right))
+                    (half_power(sigma, on_left - 2) * power_of_two(-exponent), half_power(sigma, on_right))
                 }
             })
             .unzip()
+    }
+}
+
+/// `sigma^(halves / 2)` for powers from -1 to 1; of zero, which has no inverse, 1.
+fn half_power(sigma: f64, halves: i32) -> f64 {
+    match halves {
+        2 => sigma,
+        1 => sigma.sqrt(),
+        -1 if sigma > 0.0 => 1.0 / sigma.sqrt(),
+        -2 if sigma > 0.0 => 1.0 / sigma,
+        _ => 1.0,
     }
 }

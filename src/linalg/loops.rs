@@ -155,3 +155,54 @@ impl<T: Element> Work for Norms<'_, T> {
         (sums.iter().sum(), largest.double())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linalg::kernel::InstructionSet;
+
+    /// Runs every loop on odd lengths, and returns all bits that come of it.
+    fn bits(set: InstructionSet) -> Vec<u64> {
+        let numbers: Vec<f32> = (0..7 * 51).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
+        let (mut rows, mut sums) = (numbers.clone(), vec![0.0; 51]);
+        assert!(set.run(Place { rows: &mut rows, shift: &numbers[..51], scale: 0.3, sums: &mut sums }));
+        let largest = set.run(Survey { rows: &rows, sums: &mut sums, largest: 0.1 });
+        set.run(AddTo { sums: &mut sums, terms: &rows });
+        let mut spread = vec![9.0; 7 * 56];
+        set.run(Spread { rows: &rows, columns: 51, scale: 0.7, out: &mut spread, stride: 56 });
+        let norms = set.run(Norms(&spread));
+        let mut gathered = vec![0.0; 7 * 51];
+        set.run(Gather { rows: &spread, stride: 56, factors: &sums, out: &mut gathered });
+        set.run(Scale { values: &mut gathered, scale: 0.11 });
+        let singles = rows.iter().chain(&spread).chain(&gathered).map(|x| u64::from(x.to_bits()));
+        let doubles = sums.iter().chain([&norms.0, &norms.1]).map(|x| x.to_bits());
+        singles.chain(doubles).chain([u64::from(largest.to_bits())]).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let all: Vec<_> = InstructionSet::available().map(bits).collect();
+        assert!(all.iter().all(|bits| *bits == all[0]));
+    }
+
+    #[test]
+    fn a_number_that_is_none_or_too_large_is_noticed_wherever_it_stands() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e20] {
+            for at in [0, 15, 16, 50, 51, 101] {
+                let mut rows = vec![1.0; 102];
+                rows[at] = bad;
+                for set in InstructionSet::available() {
+                    let (rows, sums) = (&mut rows.clone(), &mut [0.0; 51]);
+                    assert!(!set.run(Place { rows, shift: &[0.0; 51], scale: 1.0, sums }), "{bad} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn norms_are_those_of_the_definition() {
+        let values: Vec<f64> = (0..64).map(|i| f64::from(i) - 40.0).collect();
+        let expected: f64 = values.iter().map(|value| value * value).sum();
+        assert_eq!(InstructionSet::best().run(Norms(&values)), (expected, 40.0));
+    }
+}

@@ -1,4 +1,29 @@
 //! The mathematics: streaming Gram matrix, symmetric eigendecomposition, truncated SVD, error measures.
+//!
+//! The truncated singular value decomposition of a table W `[V, d]` is found by way of its smaller Gram matrix:
+//! `W^T W` (`W W^T` where V < d) is accumulated over blocks of rows, decomposed, and A is W times the leading
+//! eigenvectors, in a second pass that also measures `||W - A B||_F` with the factors as they are stored. By the theorem
+//! of Eckart and Young (1936) no factors of that rank are closer.
+//!
+//! # Where digits are lost
+//! Squaring halves the digits that small singular values keep. Let `rho` be the relative error of the approximation, and
+//! `e` the rounding of the Gram matrix relative to the squared norm of the table without its mean row, which is
+//! subtracted first and added back exactly. The excess over the best error is about `(e / rho^2)^2`. With products of
+//! singles, summed in chains of 256 and then in doubles over at least 2,048 rows, `e` is about 4e-9: below 1e-6
+//! down to `rho = 2e-3`. The rule is stricter: where `rho` is below 1e-2, the Gram matrix is computed again with
+//! products of doubles, and A and the error as well. Doubles go down to about `rho = 1e-7`; below that, stored factors
+//! of singles have a larger error of their own, `2e-7`.
+//!
+//! A table of doubles is computed in doubles throughout. Numbers are moved near magnitude one by a power of two, so that
+//! neither squares nor the eigendecomposition feel the scale of the table.
+//!
+//! # What is promised of the bits
+//! The result does not depend on the number of threads: all sums have a fixed order. The products give the same bits
+//! with AVX-512, AVX2 and plain Rust; the eigendecomposition is `faer`'s in part, whose bits may differ between
+//! processors.
+//!
+//! # Memory
+//! Beyond the table, at most three matrices of `d` x `d` doubles and 64 MiB.
 
 mod block;
 mod buffer;
@@ -13,7 +38,9 @@ mod loops;
 mod panels;
 mod product;
 mod residual;
+mod secular;
 mod spectrum;
+mod tear;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};

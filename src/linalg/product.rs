@@ -11,20 +11,16 @@ use crate::tensor::{Precision, Rows};
 /// Rows of B transposed that are read at a time.
 const RIGHT_ROWS: usize = 64;
 
-/// `A B`, from A `[V, k]` and B transposed `[d, k]`, computed where rows are read: in singles where both factors are
-/// singles, as a loader of the pair does, else in doubles.
+/// `A B`, from A `[V, k]` and B transposed `[d, k]`, computed where rows are read: as singles in singles, as a loader
+/// of the pair does, and as doubles in doubles.
 ///
 /// A row has the same bits whichever rows are read with it.
 pub struct Product<L> {
     left: L,
-    right: Right,
+    precision: Precision,
+    single: Panels<f32>,
+    double: Panels<f64>,
     columns: usize,
-}
-
-/// B, ready to be multiplied with.
-enum Right {
-    Single(Panels<f32>),
-    Double(Panels<f64>),
 }
 
 impl<L: Rows> Product<L> {
@@ -40,8 +36,8 @@ impl<L: Rows> Product<L> {
                 .found(format!("[_, {found}]")));
         }
         let single = left.precision() == Precision::Single && right.precision() == Precision::Single;
-        let right = if single { Right::Single(panels(right)?) } else { Right::Double(panels(right)?) };
-        Ok(Product { left, right, columns })
+        let precision = if single { Precision::Single } else { Precision::Double };
+        Ok(Product { left, precision, single: panels(right)?, double: panels(right)?, columns })
     }
 
     fn multiply<T: Element>(&self, panels: &Panels<T>, rows: Range<usize>, put: impl FnMut(&[T])) -> Result<()> {
@@ -82,19 +78,16 @@ impl<L: Rows> Rows for Product<L> {
     }
 
     fn precision(&self) -> Precision {
-        match self.right {
-            Right::Single(_) => Precision::Single,
-            Right::Double(_) => Precision::Double,
-        }
+        self.precision
     }
 
     fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let mut out = out.chunks_exact_mut(self.columns.max(1));
-        match &self.right {
-            Right::Single(panels) => self.multiply(panels, rows, |row| {
+        match self.precision {
+            Precision::Single => self.multiply(&self.single, rows, |row| {
                 out.next().into_iter().for_each(|out| out.copy_from_slice(row));
             }),
-            Right::Double(panels) => self.multiply(panels, rows, |row| {
+            Precision::Double => self.multiply(&self.double, rows, |row| {
                 out.next().into_iter().flatten().zip(row).for_each(|(out, &value)| *out = value as f32);
             }),
         }
@@ -102,13 +95,6 @@ impl<L: Rows> Rows for Product<L> {
 
     fn read_f64(&self, rows: Range<usize>, out: &mut [f64]) -> Result<()> {
         let mut out = out.chunks_exact_mut(self.columns.max(1));
-        match &self.right {
-            Right::Single(panels) => self.multiply(panels, rows, |row| {
-                out.next().into_iter().flatten().zip(row).for_each(|(out, &value)| *out = f64::from(value));
-            }),
-            Right::Double(panels) => self.multiply(panels, rows, |row| {
-                out.next().into_iter().for_each(|out| out.copy_from_slice(row));
-            }),
-        }
+        self.multiply(&self.double, rows, |row| out.next().into_iter().for_each(|out| out.copy_from_slice(row)))
     }
 }

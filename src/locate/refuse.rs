@@ -16,6 +16,14 @@ fn with_evidence(candidate: &Candidate) -> String {
     format!("{} ({}: {})", quote(&candidate.name), candidate.role.name(), evidence.join("; "))
 }
 
+/// Candidates with their evidence, a line each.
+fn lines<'c>(candidates: impl IntoIterator<Item = &'c Candidate>) -> String {
+    let all: Vec<String> = candidates.into_iter().map(|one| format!("\n  {}", with_evidence(one))).collect();
+    let (shown, rest) = all.split_at(all.len().min(MAX_LISTED));
+    let more = if rest.is_empty() { String::new() } else { format!("\n  and {} more", rest.len()) };
+    shown.concat() + &more
+}
+
 fn list(items: impl IntoIterator<Item = String>) -> String {
     let items: Vec<String> = items.into_iter().collect();
     let (shown, rest) = items.split_at(items.len().min(MAX_LISTED));
@@ -36,9 +44,11 @@ pub(super) fn undecided(tensors: &[TensorMeta], candidates: &[Candidate]) -> Err
     };
     let error = Error::new(ErrorKind::Selection, summary);
     if let Some(first) = strong.first() {
-        return error
-            .found(list(strong.iter().map(|one| with_evidence(one))))
-            .hint(format!("pick one with `--include GLOB`, such as `--include '{}'`", first.name.escape_debug()));
+        return error.hint(format!(
+            "pick one with `--include GLOB`, such as `--include '{}'`; the candidates are{}",
+            first.name.escape_debug(),
+            lines(strong.iter().copied())
+        ));
     }
     let mut tables: Vec<(&TensorMeta, (usize, usize))> =
         tensors.iter().filter_map(|meta| Some((meta, roles::table_shape(meta)?))).collect();
@@ -57,8 +67,7 @@ pub(super) fn undecided(tensors: &[TensorMeta], candidates: &[Candidate]) -> Err
 /// Every table was excluded.
 pub(super) fn all_excluded(candidates: &[Candidate]) -> Error {
     Error::new(ErrorKind::Selection, "every table is excluded")
-        .found(list(candidates.iter().map(with_evidence)))
-        .hint("leave one in, or name another with `--include GLOB`")
+        .hint(format!("leave one in, or name another with `--include GLOB`; the candidates are{}", lines(candidates)))
 }
 
 /// A glob of `flag` that names no tensor.
@@ -76,7 +85,7 @@ pub(super) fn not_a_table(glob: &str, first: &TensorMeta, candidates: &[Candidat
         .found(format!("{} {:?}", first.dtype, first.shape));
     match candidates {
         [] => error,
-        _ => error.hint(format!("candidates are {}", list(candidates.iter().map(with_evidence)))),
+        _ => error.hint(format!("the candidates are{}", lines(candidates))),
     }
 }
 

@@ -16,9 +16,16 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::is_weights;
+
 /// Whether the relative `path` is a record that this program writes about a directory, not a part of the checkpoint.
 pub fn is_record(path: &Path) -> bool {
     path == Path::new(MANIFEST_NAME) || path == Path::new(SUMS_NAME)
+}
+
+/// Bytes of the weight files among `files`.
+pub fn weights_of(files: &[FileRecord]) -> u64 {
+    files.iter().filter(|file| is_weights(Path::new(&file.path))).map(|file| file.bytes).sum()
 }
 
 /// The SHA-256 of `bytes` as lower-case hexadecimal.

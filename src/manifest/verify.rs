@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SUMS_NAME, digest};
+use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SUMS_NAME, digest, weights_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::observe::Observer;
@@ -73,8 +73,8 @@ impl fmt::Display for Difference {
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verification {
-    /// SHA-256 of the manifest as it stands in the directory.
-    pub manifest_sha256: String,
+    /// SHA-256 of the manifest as it stands in the directory, if it is there.
+    pub manifest_sha256: Option<String>,
     /// Number of files whose digests were compared.
     pub files: usize,
     /// Number of tensors whose digests were compared.
@@ -91,33 +91,48 @@ impl Verification {
 
 /// Re-hashes every file and every tensor of the output `directory` and lists every difference from its manifest.
 ///
+/// The manifest is given too, unless it is itself missing or unreadable, which is then the one difference: nothing
+/// else says what should be there.
+///
 /// # Errors
-/// Where there is no readable manifest, or the operating system refuses; differences are no errors.
-pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Manifest, Verification)> {
-    let (manifest, bytes) = Manifest::read(directory)?;
-    let mut result = Verification { manifest_sha256: digest(&bytes), files: 0, tensors: 0, differences: Vec::new() };
+/// Where nothing in the directory says that it is an output of this program, or the operating system refuses;
+/// differences are no errors.
+pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Option<Manifest>, Verification)> {
+    let mut result = Verification { manifest_sha256: None, files: 0, tensors: 0, differences: Vec::new() };
+    let (manifest, bytes) = match Manifest::read(directory) {
+        Ok(read) => read,
+        Err(error) => {
+            let path = directory.join(MANIFEST_NAME);
+            let missing = matches!(path.try_exists(), Ok(false));
+            let unreadable = error.kind() == ErrorKind::Malformed;
+            if !(missing && directory.join(SUMS_NAME).is_file() || unreadable) {
+                return Err(error);
+            }
+            let (change, detail) =
+                if missing { (Change::Missing, String::new()) } else { (Change::Changed, error.to_string()) };
+            result.note(Subject::File, MANIFEST_NAME, change, detail);
+            return Ok((None, result));
+        }
+    };
+    let manifest_sha256 = digest(&bytes);
     if manifest.to_text()?.as_bytes() != bytes {
         result.note(Subject::File, MANIFEST_NAME, Change::Changed, "not in canonical form");
     }
-    check_sums(directory, &manifest, &mut result)?;
+    check_sums(directory, &manifest, &manifest_sha256, &mut result)?;
+    result.manifest_sha256 = Some(manifest_sha256);
     observer.stage("verify", "output", manifest.files.iter().map(|file| file.bytes).sum());
     for record in &manifest.files {
         check_file(directory, record, &mut result, observer)?;
     }
     check_extra(directory, &manifest, &mut result)?;
     check_tables(&manifest, &mut result);
-    let weights: u64 = manifest
-        .files
-        .iter()
-        .filter(|file| crate::checkpoint::is_weights(Path::new(&file.path)))
-        .map(|f| f.bytes)
-        .sum();
+    let weights = weights_of(&manifest.files);
     if weights != manifest.weights_bytes.after {
         let detail = format!("weights_bytes.after: expected {weights}, found {}", manifest.weights_bytes.after);
         result.note(Subject::File, MANIFEST_NAME, Change::Changed, detail);
     }
     result.differences.sort();
-    Ok((manifest, result))
+    Ok((Some(manifest), result))
 }
 
 /// The text that `SHA256SUMS` must have for `manifest`, whose own bytes have the digest `manifest_sha256`.
@@ -126,8 +141,8 @@ pub(crate) fn sums_of(manifest: &Manifest, manifest_sha256: &str) -> String {
     sha256sums(files.chain([(MANIFEST_NAME, manifest_sha256)]))
 }
 
-fn check_sums(directory: &Path, manifest: &Manifest, result: &mut Verification) -> Result<()> {
-    let expected = sums_of(manifest, &result.manifest_sha256);
+fn check_sums(directory: &Path, manifest: &Manifest, manifest_sha256: &str, result: &mut Verification) -> Result<()> {
+    let expected = sums_of(manifest, manifest_sha256);
     match fs::read(directory.join(SUMS_NAME)) {
         Ok(found) if found == expected.as_bytes() => {}
         Ok(found) => {

@@ -89,10 +89,10 @@ impl Ladder {
     /// The smallest step with a predicted relative Frobenius error of at most `error`.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] where no step has; the message names the best.
+    /// [`ErrorKind::Gate`] where no step has; the message names the best.
     pub fn at_max_error(&self, error: f64) -> Result<usize> {
         self.first(|squared| self.relative_error(squared) <= error).ok_or_else(|| {
-            Error::new(ErrorKind::Request, "error cannot be reached in fewer bytes than the table takes")
+            Error::new(ErrorKind::Gate, "error cannot be reached in fewer bytes than the table takes")
                 .expected(format!("a relative Frobenius error of at most {error}"))
                 .found(format!("{:.6e} at best", self.relative_error(self.best())))
                 .hint("allow a larger error, or leave the table out with `--exclude`")

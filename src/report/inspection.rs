@@ -15,7 +15,7 @@ pub fn inspection(inspection: &Inspection) -> String {
             tensor.dtype.to_string(),
             format!("{:?}", tensor.shape),
             tensor.bytes.to_string(),
-            format!("{:.2} %", 100.0 * tensor.share),
+            format!("{:.2}%", 100.0 * tensor.share),
         ]
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();
@@ -76,7 +76,7 @@ fn spectrum_text(spectrum: &SpectrumReport) -> String {
     let first = spectrum.singular_values.first().copied().unwrap_or_default();
     let last = spectrum.singular_values.last().copied().unwrap_or_default();
     let ranks: Vec<_> =
-        spectrum.ranks.iter().map(|rank| format!("{} % in {}", 100.0 * rank.energy, rank.rank)).collect();
+        spectrum.ranks.iter().map(|rank| format!("{}% in {}", 100.0 * rank.energy, rank.rank)).collect();
     format!(
         "  singular values: {count}, from {first:.4e} to {last:.4e}; norm {:.4e}, stable rank {:.1}\n  energy: {}\n",
         spectrum.norm,

@@ -3,15 +3,37 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::manifest::{Manifest, Operation, Verification};
+use crate::manifest::{Manifest, Operation, TableRecord, Verification};
 
 use super::columns;
 
 /// What `compress` or `restore` made.
 pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
-    let mut text = String::new();
+    let mut text = match manifest.operation {
+        Operation::Compress => compressed(&manifest.tables),
+        Operation::Restore => restored(&manifest.tables),
+    };
+    for table in manifest.tables.iter().filter(|table| !table.tied.is_empty()) {
+        let mut names = table.tied.clone();
+        names.push(table.name.clone());
+        let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
+        let times = match manifest.operation {
+            Operation::Compress => "stored once",
+            Operation::Restore => "the same table",
+        };
+        let _ = writeln!(text, "{times}: {}", names.join(", "));
+    }
+    let weights = manifest.weights_bytes;
+    let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
+    let _ = writeln!(text, "weights: {} bytes ({share:.1}%)", change(weights.before, weights.after));
+    let _ = writeln!(text, "manifest: sha256 {manifest_sha256}");
+    let _ = writeln!(text, "output: {}", output.display().to_string().escape_debug());
+    text
+}
+
+fn compressed(tables: &[TableRecord]) -> String {
     let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
-    let rows = manifest.tables.iter().map(|table| {
+    let rows = tables.iter().map(|table| {
         let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {value}")).collect();
         [
             table.name.escape_debug().to_string(),
@@ -23,21 +45,22 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
         ]
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();
-    text.push_str(&columns(&rows, [false, false, false, false, true, true]));
-    for table in manifest.tables.iter().filter(|table| !table.tied.is_empty()) {
-        let tied: Vec<_> = table.tied.iter().map(|name| name.escape_debug().to_string()).collect();
-        let verb = match manifest.operation {
-            Operation::Compress => "stored once",
-            Operation::Restore => "written again",
-        };
-        let _ = writeln!(text, "{verb}: {} has the bytes of {}", tied.join(", "), table.name.escape_debug());
-    }
-    let weights = manifest.weights_bytes;
-    let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
-    let _ = writeln!(text, "weights: {} bytes ({share:.1} %)", change(weights.before, weights.after));
-    let _ = writeln!(text, "manifest: sha256 {manifest_sha256}");
-    let _ = writeln!(text, "output: {}", output.display().to_string().escape_debug());
-    text
+    columns(&rows, [false, false, false, false, true, true])
+}
+
+fn restored(tables: &[TableRecord]) -> String {
+    let header = ["table", "shape", "dtype", "from", "bytes"].map(String::from);
+    let rows = tables.iter().map(|table| {
+        [
+            table.name.escape_debug().to_string(),
+            format!("[{}, {}]", table.shape[0], table.shape[1]),
+            table.dtype.to_string(),
+            table.method.clone(),
+            change(table.bytes_before, table.bytes_after),
+        ]
+    });
+    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+    columns(&rows, [false, false, false, false, true])
 }
 
 /// The result of `verify`.
@@ -46,7 +69,9 @@ pub fn verification(output: &Path, verification: &Verification) -> String {
     for difference in &verification.differences {
         let _ = writeln!(text, "{difference}");
     }
-    let _ = writeln!(text, "manifest: sha256 {}", verification.manifest_sha256);
+    if let Some(sha256) = &verification.manifest_sha256 {
+        let _ = writeln!(text, "manifest: sha256 {sha256}");
+    }
     let place = output.display().to_string();
     let _ = writeln!(
         text,

@@ -1,40 +1,38 @@
-//! Times the factorization of one table of singles: `factorize FILE ROWS COLUMNS RANK SECONDS`.
+//! Times the factorization of one table of singles: `factorize FILE ROWS COLUMNS RANK RUNS`.
 //!
-//! Repeats until the seconds are over and prints one JSON line a run; `tests/bench/factorize.py` makes the tables,
+//! Prints one JSON line a run; `tests/bench/factorize.py` makes the tables,
 //! runs this in turns with the other routes, and compares. With a sixth argument, writes A and B transposed to
 //! `ARGUMENT.a` and `ARGUMENT.b` after the timed runs.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use rankfold::codec::Split;
 use rankfold::linalg::{self, Factor, Pair, Values};
 use rankfold::observe::Silent;
-use rankfold::tensor::{Dtype, MappedRows, Precision};
+use rankfold::tensor::{Dtype, MappedRows, Precision, Rows};
 
 fn main() -> anyhow::Result<()> {
     // Cargo passes `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [path, rows, columns, rank, seconds, rest @ ..] = &arguments[..] else {
-        anyhow::bail!("usage: factorize FILE ROWS COLUMNS RANK SECONDS [PREFIX]");
+    let [path, rows, columns, rank, runs, rest @ ..] = &arguments[..] else {
+        anyhow::bail!("usage: factorize FILE ROWS COLUMNS RANK RUNS [PREFIX]");
     };
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {path}"))?;
     // SAFETY: the benchmark's own table, which nothing writes to while it runs.
     let map = unsafe { memmap2::Mmap::map(&file)? };
     let table = MappedRows::new(&map, Dtype::F32, rows.parse()?, columns.parse()?)?;
     let pair = Pair { rank: rank.parse()?, split: Split::Left, stored: Precision::Single };
-    let end = Instant::now() + Duration::from_secs_f64(seconds.parse()?);
-    loop {
-        let factors = run(&table, &pair)?;
-        if Instant::now() >= end {
-            if let [prefix, ..] = rest {
-                std::fs::write(Path::new(prefix).with_extension("a"), &factors[0])?;
-                std::fs::write(Path::new(prefix).with_extension("b"), &factors[1])?;
-            }
-            return Ok(());
-        }
+    let mut factors = Default::default();
+    for _ in 0..runs.parse::<usize>()? {
+        factors = run(&table, &pair)?;
     }
+    if let [prefix, ..] = rest {
+        std::fs::write(Path::new(prefix).with_extension("a"), &factors[0])?;
+        std::fs::write(Path::new(prefix).with_extension("b"), &factors[1])?;
+    }
+    Ok(())
 }
 
 /// One timed run; returns the bytes of A and of B transposed.
@@ -42,7 +40,8 @@ fn run(table: &MappedRows<'_>, pair: &Pair) -> anyhow::Result<[Vec<u8>; 2]> {
     let start = Instant::now();
     let factorization = linalg::factorize(table, Some(pair.rank), &Silent)?;
     let factorized = start.elapsed().as_secs_f64();
-    let mut factors = [Vec::new(), Vec::new()];
+    let (height, width) = table.shape();
+    let mut factors = [height, width].map(|rows| Vec::with_capacity(rows * pair.rank * size_of::<f32>()));
     let round = |values: Values<'_>, bytes: &mut Vec<u8>| {
         match values {
             Values::Single(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),

@@ -3,7 +3,7 @@
 //! The compiler makes vector instructions of them, as wide as the set allows. Nothing is reassociated or contracted,
 //! so every set gives the same bits.
 
-use super::InstructionSet;
+use super::{InstructionSet, Kind};
 
 /// A loop to run. `run` has to be `#[inline(always)]`, and so does what it calls.
 pub(crate) trait Work {
@@ -15,17 +15,17 @@ pub(crate) trait Work {
 }
 
 impl InstructionSet {
-    /// Runs `work` with the instructions of this set, which must come from [`InstructionSet::available`].
+    /// Runs `work` with the instructions of this set.
     #[inline]
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
-        match self {
-            InstructionSet::Portable => work.run(),
-            // SAFETY: the set is only handed out where the processor has its features.
+        match self.0 {
+            Kind::Portable => work.run(),
+            // SAFETY: sets are only handed out where the processor has their features.
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => unsafe { run_avx2(work) },
+            Kind::Avx2 => unsafe { run_avx2(work) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { run_avx512(work) },
+            Kind::Avx512 => unsafe { run_avx512(work) },
         }
     }
 }

@@ -1,0 +1,149 @@
+"""Times the factorization against the routes of numpy and scipy, in turns, and checks every route's error.
+
+    cargo build --release --bench factorize
+    python tests/bench/factorize.py target/release/deps/factorize-<hash> [ROUNDS] [SHAPE ...]
+
+SHAPE is rows x columns (30522x768). The tables are made here: seeded, squared singular values that fall as
+i^-0.7, and a common mean. Every route runs in its own process, all routes of a shape one after the other in every round;
+the best run counts (of three in each process for rankfold and the Gram routes). Rank is that of half the parameters. Prints a Markdown table.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+SHAPES = ["30522x384", "30522x768", "50257x768", "128256x2048"]
+
+# OpenBLAS as shipped may not know the processor; told to use its AVX-512 kernels, it may be faster.
+AVX512 = {"OPENBLAS_CORETYPE": "SkylakeX"}
+ROUTES = {
+    "numpy Gram": ("gram", {}),
+    "numpy Gram, AVX-512": ("gram", AVX512),
+    "numpy Gram and error, AVX-512": ("gram_error", AVX512),
+    "numpy.linalg.svd, AVX-512": ("svd", AVX512),
+    "scipy gesdd, AVX-512": ("gesdd", AVX512),
+}
+
+
+def make(path, rows, columns):
+    import numpy as np
+
+    random = np.random.default_rng(rows * columns)
+    basis, _ = np.linalg.qr(random.standard_normal((columns, columns), dtype=np.float32))
+    sizes = np.arange(1, columns + 1, dtype=np.float32) ** -0.35
+    table = (random.standard_normal((rows, columns), dtype=np.float32) * sizes) @ basis.T
+    table += 0.3 * table.std() * random.standard_normal(columns, dtype=np.float32)
+    table.tofile(path)
+
+
+def blocks(table, left, right):
+    """Squared norm and squared error in doubles."""
+    import numpy as np
+
+    error = 0.0
+    for start in range(0, len(table), 4096):
+        part = slice(start, start + 4096)
+        residual = table[part].astype(np.float64) - left[part].astype(np.float64) @ right.astype(np.float64)
+        error += float((residual * residual).sum())
+    return error
+
+
+def optimum(table, rank):
+    import numpy as np
+
+    gram = np.zeros((table.shape[1],) * 2)
+    for start in range(0, len(table), 4096):
+        block = table[start : start + 4096].astype(np.float64)
+        gram += block.T @ block
+    return float(np.linalg.eigvalsh(gram)[:-rank].sum())
+
+
+def worker(route, path, rows, columns, rank, check):
+    import numpy as np
+
+    table = np.fromfile(path, np.float32).reshape(rows, columns)
+    np.ones((512, 512), np.float32) @ np.ones((512, 512), np.float32)  # starts the threads
+    seconds = float("inf")
+    for _ in range(3 if route.startswith("gram") else 1):
+        start = time.perf_counter()
+        left, right = compute(route, table, rank)
+        seconds = min(seconds, time.perf_counter() - start)
+    print(json.dumps({"seconds": seconds, "error": blocks(table, left, right) if check else None}))
+
+
+def compute(route, table, rank):
+    import numpy as np
+    import scipy.linalg
+
+    if route in ("gram", "gram_error"):
+        _, vectors = np.linalg.eigh(table.T @ table)
+        right = vectors[:, -rank:]
+        left = table @ right
+        right = right.T
+        if route == "gram_error":
+            residual = left @ right
+            np.subtract(table, residual, out=residual)
+            np.linalg.norm(residual)
+        return left, right
+    if route == "svd":
+        u, s, vt = np.linalg.svd(table, full_matrices=False)
+    else:
+        u, s, vt = scipy.linalg.svd(table, full_matrices=False, check_finite=False, lapack_driver="gesdd")
+    return u[:, :rank] * s[:rank], vt[:rank]
+
+
+def run(command, environment=None):
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **(environment or {})})
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def compare(program, shape, rounds, directory):
+    import numpy as np
+
+    rows, columns = map(int, shape.split("x"))
+    rank = rows * columns // 2 // (rows + columns)
+    path = os.path.join(directory, "table")
+    make(path, rows, columns)
+    arguments = [path, str(rows), str(columns), str(rank)]
+    table = np.memmap(path, np.float32, "r", shape=(rows, columns))
+    best_error = optimum(table, rank)
+    best, excess = {}, {}
+
+    def note(name, seconds, error):
+        best[name] = min(best.get(name, seconds), seconds)
+        if error is not None:
+            excess[name] = (error / best_error) ** 0.5 - 1
+
+    for turn in range(rounds):
+        prefix = os.path.join(directory, "factors")
+        lines = run([program, *arguments, "3", prefix])
+        left = np.fromfile(prefix + ".a", np.float32).reshape(rows, rank)
+        right = np.fromfile(prefix + ".b", np.float32).reshape(columns, rank).T
+        note("rankfold (error measured)", min(line["total"] for line in lines), blocks(table, left, right) if turn == 0 else None)
+        for name, (route, environment) in ROUTES.items():
+            if turn >= 2 and route in ("svd", "gesdd"):
+                continue
+            command = [sys.executable, __file__, "worker", route, *arguments, str(int(turn == 0))]
+            (line,) = run(command, environment)
+            note(name, line["seconds"], line["error"])
+    ours = best["rankfold (error measured)"]
+    for name, seconds in best.items():
+        print(f"| {rows:,} x {columns:,}, {rank} | {name} | {seconds:.3f} | {seconds / ours:.2f} | {excess[name]:.0e} |", flush=True)
+
+
+def main():
+    if sys.argv[1:2] == ["worker"]:
+        route, path, rows, columns, rank, check = sys.argv[2:]
+        return worker(route, path, int(rows), int(columns), int(rank), check == "1")
+    program, rounds, *shapes = sys.argv[1], *map(int, sys.argv[2:3] or ["5"]), *sys.argv[3:]
+    print("| table, k | route | seconds | times rankfold's | excess error |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as directory:
+        for shape in shapes or SHAPES:
+            compare(os.path.abspath(program), shape, rounds, directory)
+
+
+if __name__ == "__main__":
+    main()
