@@ -4,6 +4,7 @@
 
 pub mod limits;
 pub mod safetensors;
+pub mod word_vectors;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors];
+pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &word_vectors::WordVectors];
 
 /// Every format that can be written.
 pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors];
@@ -93,8 +94,22 @@ pub trait Reader: Send + Sync {
         None
     }
 
+    /// The words of the rows of the first tensor, where the file stores them.
+    fn vocabulary(&self) -> Option<&dyn Vocabulary> {
+        None
+    }
+
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
+}
+
+/// The words that a file of word vectors has beside its table.
+pub trait Vocabulary {
+    /// Calls `take` with the word of each row, in order: bytes, usually of UTF-8, without line ends.
+    ///
+    /// # Errors
+    /// Where a word cannot be read; whatever `take` reports.
+    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
 
 /// `(V, d)` of a matrix.
