@@ -2,6 +2,7 @@
 //!
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
+pub mod gguf;
 pub mod limits;
 pub mod safetensors;
 pub mod word_vectors;
@@ -14,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &word_vectors::WordVectors];
+pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &gguf::Gguf, &word_vectors::WordVectors];
 
 /// Every format that can be written.
 pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors];
