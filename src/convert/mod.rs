@@ -5,6 +5,7 @@ mod compress;
 mod config;
 mod restore;
 mod source;
+mod words;
 
 use std::path::Path;
 

@@ -100,6 +100,14 @@ pub trait Reader: Send + Sync {
         None
     }
 
+    /// Says why an output cannot be made of the file in which parts of other names and shapes replace a table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it cannot.
+    fn replaceable(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
 }

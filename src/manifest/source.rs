@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{self, Measured};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
-use crate::tensor::{MappedRows, Rows};
+use crate::tensor::Rows;
 
 /// Relative difference between a stated and a recomputed error that is put down to another order of summation or
 /// another processor.
@@ -160,10 +160,9 @@ fn measure(
     encoded_side: &Checkpoint,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    let bytes = dense_side.bytes(dense)?;
-    let rows = MappedRows::new(&bytes, dense_side.meta(dense).dtype, table.shape[0], table.shape[1])?;
+    let rows = dense_side.rows(dense)?;
     let decoded = decode(table, encoded_side)?;
-    codec::measure(&rows, decoded.as_ref(), observer)
+    codec::measure(rows.as_ref(), decoded.as_ref(), observer)
 }
 
 /// The rows of an encoded table whose parts are in `checkpoint`.

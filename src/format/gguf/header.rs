@@ -25,12 +25,6 @@ pub(super) struct Header {
     pub(super) tensors: Vec<TensorMeta>,
     /// Where in the file each tensor's bytes are.
     pub(super) ranges: Vec<Range<usize>>,
-    /// The tensors in the order of the header, as positions in `tensors`.
-    pub(super) listed: Vec<usize>,
-    /// Bytes before the list of tensors.
-    pub(super) prefix: usize,
-    /// What every tensor's place in the data is a multiple of.
-    pub(super) alignment: u64,
 }
 
 /// A tensor and where its bytes begin in the data.
@@ -38,7 +32,6 @@ struct Entry {
     meta: TensorMeta,
     bytes: u64,
     offset: u64,
-    position: usize,
 }
 
 impl Header {
@@ -65,7 +58,6 @@ impl Header {
         let keys = cursor.count(8 + 4 + 1, "the number of metadata keys")?;
         let metadata = metadata(&mut cursor, keys)?;
         let alignment = alignment(&metadata)?;
-        let prefix = cursor.at();
         let room = cursor.left() as u64 / (8 + 4 + 4 + 8);
         if tensors > room {
             return Err(malformed("the number of tensors is more than the file has room for")
@@ -74,22 +66,18 @@ impl Header {
         }
         let mut names = HashSet::with_capacity(tensors as usize);
         let mut entries = Vec::with_capacity(tensors as usize);
-        for position in 0..tensors as usize {
-            let entry = Entry::read(&mut cursor, position, alignment)?;
+        for _ in 0..tensors {
+            let entry = Entry::read(&mut cursor, alignment)?;
             if !names.insert(entry.meta.name.clone()) {
                 return Err(malformed("name occurs twice in the header").tensor(entry.meta.name));
             }
             entries.push(entry);
         }
         let start = (cursor.at() as u64).next_multiple_of(alignment);
-        entries.sort_by(|a, b| (a.offset, a.bytes, a.position).cmp(&(b.offset, b.bytes, b.position)));
+        entries.sort_by_key(|entry| (entry.offset, entry.bytes));
         let ranges = cover(&entries, start, file.len() as u64)?;
-        let mut listed = vec![0; entries.len()];
-        for (sorted, entry) in entries.iter().enumerate() {
-            listed[entry.position] = sorted;
-        }
         let tensors = entries.into_iter().map(|entry| entry.meta).collect();
-        Ok(Header { metadata, tensors, ranges, listed, prefix, alignment })
+        Ok(Header { metadata, tensors, ranges })
     }
 }
 
@@ -116,7 +104,7 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64> {
 }
 
 impl Entry {
-    fn read(cursor: &mut Cursor<'_>, position: usize, alignment: u64) -> Result<Self> {
+    fn read(cursor: &mut Cursor<'_>, alignment: u64) -> Result<Self> {
         let name = cursor.name("the name of a tensor")?;
         let place = |error: Error| error.tensor(&name);
         let dimensions = cursor.u32("the list of tensors").map_err(place)?;
@@ -148,7 +136,7 @@ impl Entry {
                 .expected(format!("rows of whole blocks of {}", dtype.block()))
                 .found(format!("{:?} of {dtype}", meta.shape))
         })?;
-        Ok(Entry { meta, bytes, offset, position })
+        Ok(Entry { meta, bytes, offset })
     }
 }
 

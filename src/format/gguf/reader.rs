@@ -63,6 +63,15 @@ impl Reader for MappedFile {
         Ok(Box::new(BlockRows::new(bytes, meta.dtype, rows, columns)?))
     }
 
+    fn replaceable(&self) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "a GGUF file has no slot for the parts of a compressed table")
+            .expected("a checkpoint in another format")
+            .hint(
+                "compress the safetensors checkpoint that it was made from; to store the table in fewer bits here, use \
+                 `llama-quantize --token-embedding-type q8_0`",
+            ))
+    }
+
     fn file_bytes(&self) -> &[u8] {
         &self.map
     }

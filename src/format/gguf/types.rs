@@ -44,8 +44,3 @@ const TYPES: &[(u32, Dtype)] = &[
 pub(super) fn dtype(number: u32) -> Option<Dtype> {
     TYPES.iter().find(|(known, _)| *known == number).map(|(_, dtype)| *dtype)
 }
-
-/// The number of `dtype`.
-pub(super) fn number(dtype: Dtype) -> Option<u32> {
-    TYPES.iter().find(|(_, known)| *known == dtype).map(|(number, _)| *number)
-}

@@ -61,7 +61,9 @@ impl Value {
             7 => match cursor.array::<1>(what)? {
                 [value @ (0 | 1)] => Value::Bool(value == 1),
                 [other] => {
-                    return Err(malformed(format!("{what} is no truth value")).expected("0 or 1").found(other.to_string()));
+                    return Err(malformed(format!("{what} is no truth value"))
+                        .expected("0 or 1")
+                        .found(other.to_string()));
                 }
             },
             STRING => Value::String(String::from_utf8_lossy(cursor.string(what)?).into_owned()),

@@ -179,23 +179,25 @@ fn lines(file: &[u8], body: Range<usize>) -> Result<(usize, Vec<(usize, usize)>)
     Ok((rows + 1, starts))
 }
 
-/// The least number of numbers in the first lines: words with blanks in them make some look longer.
+/// d, from the first lines: as many numbers as every line has fields behind its first, since words with blanks in them
+/// make some longer; but no more than some line ends with, since every word may have blanks.
 fn sampled_columns(body: &[u8]) -> Result<u64> {
-    let mut least = None;
+    let (mut least, mut most) = (usize::MAX, 0);
     let mut rest = body;
     for _ in 0..SAMPLE {
         let line = first_line(rest);
-        let fields = trim(line).split(|&byte| is_blank(byte)).filter(|field| !field.is_empty()).count() as u64;
-        let columns = if line.first().is_some_and(|&byte| is_blank(byte)) { fields } else { fields.saturating_sub(1) };
-        least = Some(least.map_or(columns, |least: u64| least.min(columns)));
+        let fields = || trim(line).split(|&byte| is_blank(byte)).filter(|field| !field.is_empty());
+        let has_word = line.first().is_some_and(|&byte| !is_blank(byte));
+        least = least.min(fields().count().saturating_sub(usize::from(has_word)));
+        most = most.max(fields().rev().take_while(|field| number(field).is_some()).count());
         match rest.get(line.len() + 1..) {
             Some(more) if !more.is_empty() => rest = more,
             _ => break,
         }
     }
-    match least {
-        Some(columns) if columns > 0 => Ok(columns),
-        _ => Err(malformed("a line has a word and no number").expected("a word and its numbers on each line")),
+    match least.min(most) {
+        0 => Err(malformed("a line has a word and no number").expected("a word and its numbers on each line")),
+        columns => Ok(columns as u64),
     }
 }
 
