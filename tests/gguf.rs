@@ -146,3 +146,43 @@ fn compressing_says_that_there_is_no_slot_for_a_factor_pair() {
     assert!(text.contains("a GGUF file has no slot for the parts of a compressed table"), "{text}");
     assert!(text.contains("hint: ") && !directory.path().join("out").exists(), "{text}");
 }
+
+/// A model and the singles that the gguf package decodes it to.
+fn oracle(which: &str) -> (tempfile::TempDir, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/ggml_oracle.py");
+    let status = std::process::Command::new(support::python()).arg(script).arg(which).arg(directory.path()).status();
+    assert!(status.unwrap().success(), "the gguf package reads the model");
+    let values = std::fs::read(directory.path().join("values")).unwrap();
+    (directory, values)
+}
+
+/// The rows of a tensor as bytes of singles.
+fn decoded(path: &std::path::Path, name: &str) -> Vec<u8> {
+    let reader = open(path).unwrap();
+    let index = reader.tensors().iter().position(|meta| meta.name == name).unwrap();
+    let rows = reader.rows(index).unwrap();
+    let (count, columns) = rows.shape();
+    let mut values = vec![0.0f32; count * columns];
+    rows.read_f32(0..count, &mut values).unwrap();
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+#[test]
+fn real_blocks_of_every_type_decode_to_the_bits_of_the_gguf_package() {
+    let (directory, values) = oracle("blocks");
+    let path = directory.path().join("model.gguf");
+    let names: Vec<String> = open(&path).unwrap().tensors().iter().map(|meta| meta.name.clone()).collect();
+    assert_eq!(names.len(), 10);
+    for (name, expected) in names.iter().zip(values.chunks(4 * 4 * 512)) {
+        let found = decoded(&path, name);
+        let differs = found.chunks(4).zip(expected.chunks(4)).position(|(found, expected)| found != expected);
+        assert_eq!(differs, None, "`{name}`");
+    }
+}
+
+#[test]
+fn real_smollm_token_table_decodes_to_the_bits_of_the_gguf_package() {
+    let (directory, values) = oracle("smollm");
+    assert!(decoded(&directory.path().join("model.gguf"), "token_embd.weight") == values, "values differ");
+}
