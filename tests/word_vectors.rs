@@ -191,8 +191,7 @@ impl Model {
 
     fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut ints =
-            |out: &mut Vec<u8>, values: &[i32]| out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let ints = |out: &mut Vec<u8>, values: &[i32]| out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         ints(&mut out, &[793_712_314, 12, 4, 5, 5, 1, 5, 1, 2, 2, self.buckets, 3, 3, 100]);
         out.extend(1e-4f64.to_le_bytes());
         let count = self.words.len() as i32;

@@ -1,7 +1,7 @@
 //! Decodes every table of an output: a stock checkpoint of the original names, shapes and dtypes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::assembly::{self, Content, OutputShard};
 use super::{Finished, config};
@@ -87,16 +87,27 @@ impl Job<'_> {
         let shards = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
         shards
             .map(|(file, tensors)| {
-                let metadata = self.metadata_of(&file.path);
+                let path = self.output_path(&file.path);
+                let metadata = self.metadata_of(path);
                 let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
-                Ok(OutputShard { path: PathBuf::from(&file.path), metadata, tensors: tensors.collect::<Result<_>>()? })
+                Ok(OutputShard { path: path.to_owned(), metadata, tensors: tensors.collect::<Result<_>>()? })
             })
             .collect()
     }
 
-    fn metadata_of(&self, path: &str) -> BTreeMap<String, String> {
+    /// Where a weight file of the source goes: to its own path, or to that of the one compressed file where the source
+    /// was a lone file of a format that is not written.
+    fn output_path<'p>(&'p self, path: &'p str) -> &'p Path {
+        let sources = self.manifest.source.files.iter().filter(|file| file.tensors.is_some()).count();
+        match self.checkpoint.shards() {
+            [only] if sources == 1 => only.path(),
+            _ => Path::new(path),
+        }
+    }
+
+    fn metadata_of(&self, path: &Path) -> BTreeMap<String, String> {
         let shards = self.checkpoint.shards();
-        let same = shards.iter().find(|shard| shard.path() == Path::new(path));
+        let same = shards.iter().find(|shard| shard.path() == path);
         // A shard that held nothing but a tied copy is not in the output; its neighbours have the same metadata.
         same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default()
     }
