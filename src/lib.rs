@@ -9,7 +9,9 @@
 
 pub mod checkpoint;
 pub mod codec;
+pub mod compare;
 pub mod convert;
+pub mod diff;
 mod error;
 pub mod format;
 pub mod inspect;

@@ -211,7 +211,7 @@ fn energy_and_error_pick_the_smallest_step_that_reaches_them() {
     assert_eq!(table.at_max_error(0.2).unwrap(), 2);
     assert_eq!(table.at_max_error(0.1).unwrap(), 3);
     let error = table.at_max_error(0.05).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Request);
+    assert_eq!(error.kind(), ErrorKind::Gate);
     assert!(error.to_string().contains("1.000000e-1 at best"), "{error}");
     assert!(table.at_energy(0.995).unwrap_err().to_string().contains("at most 0.990000000"));
 }
@@ -455,6 +455,7 @@ fn a_plan_prints_every_figure_of_a_table_and_the_totals() {
         flops_per_token_before: 0,
         flops_per_token_after: 28_416,
         relative_frobenius_error: 0.8276,
+        weighted: false,
         retained_energy: Some(0.3151),
         tied: vec!["cls.predictions.decoder.weight".into()],
     };

@@ -20,9 +20,12 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::codec::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Reader};
+use crate::manifest::hex;
 use crate::tensor::{Rows, TensorMeta};
 
 pub use config::Config;
@@ -109,10 +112,13 @@ impl Checkpoint {
             shards.push(Shard { reader: format::open(&root.join(&path))?, path });
         }
         let names = names(&root, &shards)?;
-        let warnings = match &index {
+        let mut warnings = match &index {
             Some(index) => index.check(&root, &shards, &names)?,
             None => Vec::new(),
         };
+        for Shard { path, reader } in &shards {
+            warnings.extend(reader.warnings().iter().map(|warning| format!("{}: {warning}", paths::quote(path))));
+        }
         let config_path = weights.path().with_file_name(config::NAME);
         let config = match files.binary_search(&config_path) {
             Ok(_) => Some(Config::read(&root, &config_path)?),
@@ -167,6 +173,24 @@ impl Checkpoint {
     /// Where the elements have to be decoded and cannot be.
     pub fn bytes(&self, id: TensorId) -> Result<Cow<'_, [u8]>> {
         self.shards[id.shard].reader.bytes(id.index)
+    }
+
+    /// Whether [`Checkpoint::bytes`] of a tensor lie in the file as they are and cost no memory.
+    pub fn is_mapped(&self, id: TensorId) -> bool {
+        self.shards[id.shard].reader.is_mapped(id.index)
+    }
+
+    /// SHA-256 of what [`Checkpoint::bytes`] gives, in memory that does not grow with the tensor.
+    ///
+    /// # Errors
+    /// Where the elements have to be decoded and cannot be.
+    pub fn digest(&self, id: TensorId) -> Result<String> {
+        let mut hasher = Sha256::new();
+        self.shards[id.shard].reader.stream(id.index, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok(hex(&hasher.finalize()))
     }
 
     /// The numbers of a matrix of this checkpoint, row by row.

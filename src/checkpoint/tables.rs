@@ -3,6 +3,7 @@
 use super::{Checkpoint, TensorId};
 use crate::error::Result;
 use crate::locate::{Candidate, Inventory, Selection, locate, select};
+use crate::manifest::same_elements;
 use crate::tensor::TensorMeta;
 
 /// A table that is taken, and the tensors with the same bytes that are stored once with it.
@@ -48,7 +49,7 @@ impl Checkpoint {
     }
 
     fn locate(&self, ids: &[TensorId], metas: &[TensorMeta]) -> Result<Vec<Candidate>> {
-        let same_bytes = |one: usize, other: usize| Ok(self.bytes(ids[one])? == self.bytes(ids[other])?);
+        let same_bytes = |one: usize, other: usize| same_elements((self, ids[one]), (self, ids[other]));
         locate(&Inventory { tensors: metas, config: self.config().map(|file| file.value()), same_bytes: &same_bytes })
     }
 }

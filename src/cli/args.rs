@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use rankfold::codec::Granularity;
+use rankfold::convert::Rename;
 use rankfold::plan::{Override, Size, Target};
 
 /// Compress the embedding tables of model checkpoints by low-rank factorization, and prove what was done.
@@ -35,16 +37,22 @@ pub(crate) enum Command {
     /// Show tensors, embedding tables with the evidence for them, and what each reduction would cost
     Inspect(InspectArgs),
     /// Replace embedding tables by factor pairs and write a new checkpoint with a manifest
-    Compress(CompressArgs),
+    Compress(Box<CompressArgs>),
     /// Re-hash an output and list every difference from its manifest
     Verify(VerifyArgs),
+    /// Write a checkpoint in another format, dtype, division into files, or under other names
+    Convert(ConvertArgs),
     /// Multiply factor pairs out again: a stock checkpoint of the original names and shapes
     Restore(RestoreArgs),
+    /// Measure methods on one table at equal bytes
+    Compare(CompareArgs),
+    /// Compare two checkpoints tensor by tensor
+    Diff(DiffArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A safetensors file, a `*.safetensors.index.json`, or a model directory
+    /// A file of tensors, an index of shards, or a model directory
     pub(crate) path: PathBuf,
 
     /// Show these tensors as tables too
@@ -63,6 +71,9 @@ pub(crate) struct InspectArgs {
 /// Heading of the options of which there has to be exactly one.
 const TARGET: &str = "Target (exactly one)";
 
+/// Heading of the options of fixed-point codes.
+const FIXED_POINT: &str = "Fixed point";
+
 /// Parses the value of the target option called `key`, so that one out of range is wrong usage.
 fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error> + Clone + Send + Sync {
     move |value| Target::parse(key, value)
@@ -70,16 +81,17 @@ fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error>
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).multiple(false)
-    .args(["reduction", "rank", "energy", "max_error", "target_size"])))]
+    .args(["reduction", "rank", "bits", "energy", "max_error", "target_size"])))]
 pub(crate) struct CompressArgs {
-    /// A safetensors file, a `*.safetensors.index.json`, or a model directory
+    /// A file of tensors, an index of shards, or a model directory
     pub(crate) path: PathBuf,
 
     /// The directory to make
     #[arg(long, short, value_name = "OUT", required_unless_present = "dry_run")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Remove this fraction of each table's parameters: k = floor((1 - P) V d / (V + d))
+    /// Remove this fraction of each table: of its parameters with low-rank, k = floor((1 - P) V d / (V + d)); of its
+    /// bytes, every part counted, with any other method
     #[arg(long, value_name = "P", help_heading = TARGET, value_parser = target("reduction"))]
     pub(crate) reduction: Option<Target>,
 
@@ -87,11 +99,15 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "K", help_heading = TARGET, value_parser = target("rank"))]
     pub(crate) rank: Option<Target>,
 
-    /// The least rank that keeps this fraction of the squared singular values
+    /// Codes of this width: 2 to 8 or 16
+    #[arg(long, value_name = "B", help_heading = TARGET, value_parser = target("bits"))]
+    pub(crate) bits: Option<Target>,
+
+    /// The fewest bytes that keep this fraction of the squared singular values
     #[arg(long, value_name = "F", help_heading = TARGET, value_parser = target("energy"))]
     pub(crate) energy: Option<Target>,
 
-    /// The least rank with at most this relative Frobenius error, measured
+    /// The fewest bytes with at most this relative Frobenius error, measured
     #[arg(long, value_name = "E", help_heading = TARGET, value_parser = target("max-error"))]
     pub(crate) max_error: Option<Target>,
 
@@ -99,18 +115,72 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "SIZE", help_heading = TARGET, value_parser = target("target-size"))]
     pub(crate) target_size: Option<Target>,
 
-    /// How tables are encoded
-    #[arg(long, value_name = "METHOD", default_value = "low-rank",
-          value_parser = rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect::<Vec<_>>())]
+    /// How tables are encoded; `auto` measures every method at the size that `--target-size` or `--reduction` allows
+    /// and takes the one with the least error
+    #[arg(long, value_name = "METHOD", default_value = "low-rank", value_parser = methods_and_auto())]
     pub(crate) method: String,
 
-    /// Dtype of the stored factors; that of the table unless given
+    /// Dtype of stored factors, the table's unless given; dtype to cast to, F16 unless given
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) dtype: Option<FactorDtype>,
 
     /// Where the singular values go: half to each factor, all left (to A) or all right (to B)
     #[arg(long, value_enum, default_value_t)]
     pub(crate) split: SplitArg,
+
+    /// How `low-rank-fixed` finds its factors: ours, or one of the paper's three
+    #[arg(long, value_enum, default_value_t, help_heading = "Method low-rank-fixed")]
+    pub(crate) variant: VariantArg,
+
+    /// Bits of the left factor; chosen with the rank unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
+          value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) left_bits: Option<u32>,
+
+    /// Bits of the right factor; chosen with the rank unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
+          value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) right_bits: Option<u32>,
+
+    /// Pieces of a row, each quantized for itself; chosen for the target unless given
+    #[arg(long, value_name = "M", help_heading = "Method product",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) subquantizers: Option<u32>,
+
+    /// Bits of the index of a piece, 4 or 8; 8 unless given
+    #[arg(long, value_name = "BITS", help_heading = "Method product", value_parser = ["4", "8"])]
+    pub(crate) code_bits: Option<String>,
+
+    /// Rotate rows so that their pieces are quantized better (OPQ); the rotation is stored
+    #[arg(long, help_heading = "Method product")]
+    pub(crate) rotation: bool,
+
+    /// Store norms apart from directions, as fastText's quantization does
+    #[arg(long, help_heading = "Method product")]
+    pub(crate) norms: bool,
+
+    /// What each row counts in the error that is minimized: a file with one number a line (token counts), or `zipf`
+    #[arg(long, value_name = "FILE|zipf")]
+    pub(crate) row_weights: Option<String>,
+
+    /// Where sequences of random numbers start; the same seed gives the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Which entries share a scale: the whole `tensor`, each `row`, or each `group:N` of N columns of a row
+    #[arg(long, value_name = "WHICH", help_heading = FIXED_POINT, default_value_t)]
+    pub(crate) granularity: Granularity,
+
+    /// Codes without a zero point: the default
+    #[arg(long, help_heading = FIXED_POINT, conflicts_with = "affine")]
+    pub(crate) symmetric: bool,
+
+    /// Codes with a stored zero point
+    #[arg(long, help_heading = FIXED_POINT)]
+    pub(crate) affine: bool,
+
+    /// Dtype of the scales; F16 unless given
+    #[arg(long, value_enum, ignore_case = true, help_heading = FIXED_POINT)]
+    pub(crate) scale_dtype: Option<ScaleDtype>,
 
     /// Take the tables whose names match, and no others
     #[arg(long, value_name = "GLOB", help_heading = "Tables")]
@@ -120,8 +190,8 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "GLOB", help_heading = "Tables")]
     pub(crate) exclude: Vec<String>,
 
-    /// Another target for tables whose names match: `GLOB:rank=64`, `GLOB:reduction=.9`, `GLOB:energy=.99`,
-    /// `GLOB:max-error=.1`; the last match counts
+    /// Another target for tables whose names match: `GLOB:rank=64`, `GLOB:bits=4`, `GLOB:reduction=.9`,
+    /// `GLOB:energy=.99`, `GLOB:max-error=.1`; the last match counts
     #[arg(long = "override", value_name = "GLOB:TARGET", help_heading = "Tables")]
     pub(crate) overrides: Vec<Override>,
 
@@ -143,13 +213,69 @@ pub(crate) struct CompressArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// A file of tensors, an index of shards, or a model directory
+    #[arg(value_name = "IN")]
+    pub(crate) path: PathBuf,
+
+    /// The directory to make
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+
+    /// The format to write
+    #[arg(long, value_name = "FORMAT", default_value = "safetensors",
+          value_parser = rankfold::format::WRITERS.iter().map(|format| format.name()).collect::<Vec<_>>())]
+    pub(crate) to: String,
+
+    /// Cast every tensor of F64, F32, F16 or BF16 to this dtype
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) dtype: Option<FactorDtype>,
+
+    /// Let elements beyond the range of the dtype become infinite
+    #[arg(long, requires = "dtype")]
+    pub(crate) allow_overflow: bool,
+
+    /// Take the tensors whose names match, and no others
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) tensors: Vec<String>,
+
+    /// Rename a tensor, or with one `*` on each side all that fit: `bert.*=*`; the first that fits counts
+    #[arg(long = "rename", value_name = "FROM=TO")]
+    pub(crate) renames: Vec<Rename>,
+
+    /// Divide the tensors into files of at most this size, as Hugging Face does: `5GB`, `500MiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_shard_size: Option<Size>,
+
+    /// Fail with exit code 4, writing nothing, if the cast of a tensor has a larger relative Frobenius error
+    #[arg(long, value_name = "E", help_heading = "Gates")]
+    pub(crate) max_error: Option<f64>,
+
+    /// Fail with exit code 4, writing nothing, if all weight files together would be larger
+    #[arg(long, value_name = "SIZE", help_heading = "Gates")]
+    pub(crate) max_size: Option<Size>,
+
+    /// One JSON document on standard output: the manifest
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Replace an output that exists, once the new one is complete
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// An output of `compress` or `restore`
+    /// An output of `compress`, `convert` or `restore`
     pub(crate) path: PathBuf,
 
     /// Also check against the checkpoint it was made from: digests, untouched tensors, and the stated errors
     #[arg(long, value_name = "PATH")]
     pub(crate) source: Option<PathBuf>,
+
+    /// The weights of rows that `compress` was given, to measure the weighted error again; `zipf` is known without
+    #[arg(long, value_name = "FILE|zipf", requires = "source")]
+    pub(crate) row_weights: Option<String>,
 
     /// The manifest's own SHA-256, as `compress` printed it
     #[arg(long, value_name = "HEX")]
@@ -186,12 +312,126 @@ pub(crate) struct RestoreArgs {
     pub(crate) force: bool,
 }
 
+/// The names of all methods, for the parser.
+fn methods() -> Vec<&'static str> {
+    rankfold::codec::CODECS.iter().map(|codec| codec.name()).collect()
+}
+
+fn methods_and_auto() -> Vec<&'static str> {
+    methods().into_iter().chain([rankfold::convert::AUTO]).collect()
+}
+
+/// Heading of the options of which there may be one.
+const SIZES: &str = "Sizes (one of these)";
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("sizes_given").multiple(false).args(["reductions", "sizes", "bits_per_parameter"])))]
+#[command(group(ArgGroup::new("format").multiple(false).args(["json", "markdown", "csv"])))]
+pub(crate) struct CompareArgs {
+    /// A safetensors file, a `*.safetensors.index.json`, or a model directory
+    pub(crate) path: PathBuf,
+
+    /// The table; the one that `compress` would take unless given
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) table: Option<String>,
+
+    /// The methods; all unless given
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', value_parser = methods())]
+    pub(crate) methods: Vec<String>,
+
+    /// Fractions of the table's bytes that go: `.5,.9`
+    #[arg(long, value_name = "P", value_delimiter = ',', help_heading = SIZES)]
+    pub(crate) reductions: Vec<f64>,
+
+    /// Sizes of the encoded table, all parts counted: `12MB,8MiB,10%`
+    #[arg(long, value_name = "SIZE", value_delimiter = ',', help_heading = SIZES)]
+    pub(crate) sizes: Vec<Size>,
+
+    /// Bits for each number of the table, all parts counted; 8,4,3.2,2,1.6,1 unless a size is given
+    #[arg(long, value_name = "BITS", value_delimiter = ',', help_heading = SIZES)]
+    pub(crate) bits_per_parameter: Vec<f64>,
+
+    /// Dtype of stored factors; that of the table unless given
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) dtype: Option<FactorDtype>,
+
+    /// Rows whose nearest neighbours are looked for before and after
+    #[arg(long, value_name = "ROWS", default_value_t = 1000, value_parser = sampled_rows)]
+    pub(crate) sample: usize,
+
+    /// Seed of that sample and of the rows that are timed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// A Markdown table on standard output
+    #[arg(long)]
+    pub(crate) markdown: bool,
+
+    /// Comma-separated values on standard output
+    #[arg(long)]
+    pub(crate) csv: bool,
+
+    /// Also write a page with charts to this file; it needs nothing from the network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// Parses a number of sampled rows. Similarities of all sampled rows to a block are held at once.
+fn sampled_rows(text: &str) -> Result<usize, String> {
+    const MOST: usize = 100_000;
+    let rows: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if rows <= MOST { Ok(rows) } else { Err(format!("at most {MOST} rows")) }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A checkpoint, compressed or not
+    pub(crate) before: PathBuf,
+
+    /// The checkpoint to compare it with
+    pub(crate) after: PathBuf,
+
+    /// Fail with exit code 4 if the relative Frobenius error of a tensor is larger, or if a tensor is in one only,
+    /// has another shape, or differs and is not made of floating-point numbers
+    #[arg(long, value_name = "E", help_heading = "Gates", value_parser = error_bound)]
+    pub(crate) max_error: Option<f64>,
+
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Parses a bound on a relative error: a number of at least 0.
+fn error_bound(text: &str) -> Result<f64, String> {
+    let bound: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if bound >= 0.0 { Ok(bound) } else { Err("expected a number of at least 0".to_owned()) }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum FactorDtype {
     F64,
     F32,
     F16,
     Bf16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScaleDtype {
+    F16,
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum VariantArg {
+    #[default]
+    Ours,
+    Lplr,
+    Svd,
+    LplrSvd,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

@@ -1,7 +1,10 @@
 //! Arguments, settings, streams, and one file per command.
 
 mod args;
+mod compare;
 mod compress;
+mod convert;
+mod diff;
 mod inspect;
 mod output;
 mod restore;
@@ -51,8 +54,11 @@ pub(crate) fn run() -> ExitCode {
     let result = start_threads(cli.global.threads).and_then(|()| match &cli.command {
         Command::Inspect(args) => inspect::run(args, &terminal),
         Command::Compress(args) => compress::run(args, &terminal),
+        Command::Convert(args) => convert::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
+        Command::Compare(args) => compare::run(args, &terminal),
+        Command::Diff(args) => diff::run(args, &terminal),
     });
     terminal.clear();
     result.unwrap_or_else(|error| report(&error, signals.received())).into()

@@ -1,12 +1,14 @@
 //! Command-line values resolved into what the library takes.
 
-use rankfold::codec::{Options, Split};
-use rankfold::convert::Request;
+use std::sync::Arc;
+
+use rankfold::codec::{Options, RowWeights, Split, Symmetry, Variant};
+use rankfold::convert::{ConversionRequest, Request};
 use rankfold::output::Replace;
-use rankfold::plan::Target;
+use rankfold::plan::{Size, Target};
 use rankfold::tensor::Dtype;
 
-use super::args::{CompressArgs, FactorDtype, SplitArg};
+use super::args::{CompressArgs, ConvertArgs, FactorDtype, ScaleDtype, SplitArg, VariantArg};
 
 impl CompressArgs {
     /// The request that these arguments make.
@@ -14,7 +16,22 @@ impl CompressArgs {
         Ok(Request {
             target: self.target()?,
             method: self.method.clone(),
-            options: Options { dtype: self.dtype.map(Dtype::from), split: self.split.into() },
+            options: Options {
+                dtype: self.dtype.map(Dtype::from),
+                split: self.split.into(),
+                variant: self.variant.into(),
+                left_bits: self.left_bits,
+                right_bits: self.right_bits,
+                subquantizers: self.subquantizers.map(|count| count as usize),
+                code_bits: self.code_bits.as_deref().map(str::parse).transpose()?,
+                rotation: self.rotation,
+                norms: self.norms,
+                row_weights: self.row_weights.as_deref().map(RowWeights::open).transpose()?.map(Arc::new),
+                seed: self.seed,
+                granularity: self.granularity,
+                symmetry: if self.affine { Symmetry::Affine } else { Symmetry::Symmetric },
+                scale_dtype: self.scale_dtype.map(Dtype::from),
+            },
             include: self.include.clone(),
             exclude: self.exclude.clone(),
             overrides: self.overrides.clone(),
@@ -24,8 +41,29 @@ impl CompressArgs {
 
     /// The one target; the parser has seen to it that there is exactly one.
     fn target(&self) -> anyhow::Result<Target> {
-        let target = self.reduction.or(self.rank).or(self.energy).or(self.max_error).or(self.target_size);
+        let target = self.reduction.or(self.rank).or(self.bits).or(self.energy).or(self.max_error).or(self.target_size);
         target.ok_or_else(|| anyhow::anyhow!("no target given"))
+    }
+}
+
+impl ConvertArgs {
+    /// The request that these arguments make.
+    pub(crate) fn request(&self) -> anyhow::Result<ConversionRequest> {
+        let max_shard_size = match self.max_shard_size {
+            None => None,
+            Some(Size::Bytes(bytes)) => Some(bytes),
+            Some(Size::Fraction(_)) => anyhow::bail!("a size of shards is in bytes, such as `5GB`, and no fraction"),
+        };
+        Ok(ConversionRequest {
+            format: self.to.clone(),
+            dtype: self.dtype.map(Dtype::from),
+            tensors: self.tensors.clone(),
+            renames: self.renames.clone(),
+            max_shard_size,
+            allow_overflow: self.allow_overflow,
+            max_error: self.max_error,
+            max_size: self.max_size,
+        })
     }
 }
 
@@ -41,6 +79,26 @@ impl From<FactorDtype> for Dtype {
             FactorDtype::F32 => Dtype::F32,
             FactorDtype::F16 => Dtype::F16,
             FactorDtype::Bf16 => Dtype::BF16,
+        }
+    }
+}
+
+impl From<VariantArg> for Variant {
+    fn from(variant: VariantArg) -> Self {
+        match variant {
+            VariantArg::Ours => Variant::Ours,
+            VariantArg::Lplr => Variant::Lplr,
+            VariantArg::Svd => Variant::Svd,
+            VariantArg::LplrSvd => Variant::LplrSvd,
+        }
+    }
+}
+
+impl From<ScaleDtype> for Dtype {
+    fn from(dtype: ScaleDtype) -> Self {
+        match dtype {
+            ScaleDtype::F16 => Dtype::F16,
+            ScaleDtype::F32 => Dtype::F32,
         }
     }
 }

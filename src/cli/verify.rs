@@ -1,5 +1,6 @@
 //! `rankfold verify`.
 
+use rankfold::codec::RowWeights;
 use rankfold::manifest::{Change, Difference, Manifest, Subject, verify, verify_source};
 use rankfold::report::text;
 use rankfold::{Error, ErrorKind};
@@ -11,7 +12,8 @@ use super::output::{Terminal, print, print_json};
 pub(super) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<Outcome> {
     let (manifest, mut verification) = verify(&args.path, terminal)?;
     if let (Some(source), Some(manifest)) = (&args.source, &manifest) {
-        verify_source(manifest, &args.path, source, &mut verification, terminal)?;
+        let row_weights = args.row_weights.as_deref().map(RowWeights::open).transpose()?;
+        verify_source(manifest, &args.path, source, row_weights.as_ref(), &mut verification, terminal)?;
     }
     if let (Some(expected), Some(found)) = (&args.digest, &verification.manifest_sha256)
         && !expected.eq_ignore_ascii_case(found)

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::weights::WeightedRows;
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Split, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
@@ -31,11 +32,19 @@ impl Codec for LowRank {
          Matrix Factorization, AAAI 2019, arXiv 1811.00641"
     }
 
+    fn weighs_rows(&self) -> bool {
+        true
+    }
+
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
         let (height, width) = table.rows.shape();
         let rank = match target {
             DirectTarget::Reduction(reduction) => rank_for_reduction(reduction, height, width)?,
             DirectTarget::Rank(rank) => rank,
+            DirectTarget::Bits(_) => {
+                return Err(Error::new(ErrorKind::Request, "a factor pair of floats has no bits to choose")
+                    .hint("choose `--rank` or `--reduction`, or use `--method fixed-point`"));
+            }
         };
         check_rank(rank, height, width, table.dtype, options.dtype.unwrap_or(table.dtype))?;
         Ok(setting(rank))
@@ -62,7 +71,9 @@ impl Codec for LowRank {
                 (rank..=rank, rank)
             }
         };
-        let factorization = linalg::factorize(table.rows, Some(max_rank), observer)?;
+        let weights = options.weights_of(height)?;
+        let weighted = WeightedRows::new(table.rows, weights.as_deref());
+        let factorization = linalg::factorize(&weighted, Some(max_rank), observer)?.of_weighted(weights);
         let spectrum = factorization.spectrum();
         let tails = spectrum.squared_errors();
         let points = ranks

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::Measured;
+use super::{Measured, Weighted};
 use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::{check_entries, check_finite};
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
@@ -17,6 +18,19 @@ const BLOCKS_AT_ONCE: usize = 64;
 /// # Errors
 /// [`ErrorKind::Malformed`] where the shapes differ; whatever reading the rows reports.
 pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -> Result<Measured> {
+    measure_weighted(source, decoded, None, observer)
+}
+
+/// [`measure`], with the weighted sums beside where there are weights.
+///
+/// # Errors
+/// Those of [`measure`].
+pub fn measure_weighted(
+    source: &dyn Rows,
+    decoded: &dyn Rows,
+    weights: Option<&[f64]>,
+    observer: &dyn Observer,
+) -> Result<Measured> {
     let (rows, columns) = source.shape();
     if decoded.shape() != (rows, columns) {
         let (found_rows, found_columns) = decoded.shape();
@@ -26,20 +40,51 @@ pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -
     }
     let block = (BLOCK_VALUES / columns.max(1)).max(1);
     let starts: Vec<usize> = (0..rows).step_by(block).collect();
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     for starts in starts.chunks(BLOCKS_AT_ONCE) {
         observer.check()?;
         let sums: Vec<Result<Measured>> = starts
             .par_iter()
-            .map(|&start| measure_block(source, decoded, start..rows.min(start + block), columns))
+            .map(|&start| measure_block(source, decoded, weights, start..rows.min(start + block), columns))
             .collect();
         for sum in sums {
-            let sum = sum?;
-            total.squared_norm += sum.squared_norm;
-            total.squared_error += sum.squared_error;
-            total.max_absolute_error = total.max_absolute_error.max(sum.max_absolute_error);
+            total.add(&sum?);
         }
         observer.advance((starts.len() * block) as u64);
+    }
+    Ok(total)
+}
+
+/// The norms of a table, with weights of its rows if there are any; nothing is decoded, so that there is no error.
+///
+/// # Errors
+/// [`ErrorKind::NonFinite`] with the first row and column that holds no finite number, or where the squared norm leaves
+/// the range of a double; [`ErrorKind::Request`] for a table without entries.
+pub(super) fn norms(rows: &dyn Rows, weights: Option<&[f64]>, observer: &dyn Observer) -> Result<Measured> {
+    let (height, columns) = rows.shape();
+    check_entries(rows)?;
+    let block = (BLOCK_VALUES / columns.max(1)).max(1);
+    let starts: Vec<usize> = (0..height).step_by(block).collect();
+    let mut total = Measured::default();
+    for starts in starts.chunks(BLOCKS_AT_ONCE) {
+        observer.check()?;
+        let sums: Vec<Result<Measured>> = starts
+            .par_iter()
+            .map(|&start| {
+                let range = start..height.min(start + block);
+                let mut values = vec![0.0f64; range.len() * columns];
+                rows.read_f64(range, &mut values)?;
+                check_finite(start, columns, &values)?;
+                let weight = |row: usize| weights.and_then(|weights| weights.get(start + row)).copied();
+                Ok(Measured::of_rows(&values, &values, columns, weight))
+            })
+            .collect();
+        for sum in sums {
+            total.add(&sum?);
+        }
+    }
+    if !total.squared_norm.is_finite() {
+        return Err(Error::new(ErrorKind::NonFinite, "the squared norm of the table leaves the range of a double"));
     }
     Ok(total)
 }
@@ -47,19 +92,70 @@ pub fn measure(source: &dyn Rows, decoded: &dyn Rows, observer: &dyn Observer) -
 fn measure_block(
     source: &dyn Rows,
     decoded: &dyn Rows,
+    weights: Option<&[f64]>,
     rows: std::ops::Range<usize>,
     columns: usize,
 ) -> Result<Measured> {
     let mut expected = vec![0.0f64; rows.len() * columns];
     source.read_f64(rows.clone(), &mut expected)?;
     let mut found = vec![0.0f64; expected.len()];
+    let first = rows.start;
     decoded.read_f64(rows, &mut found)?;
-    let mut sum = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
-    for (expected, found) in expected.iter().zip(&found) {
-        let difference = expected - found;
-        sum.squared_norm += expected * expected;
-        sum.squared_error += difference * difference;
-        sum.max_absolute_error = sum.max_absolute_error.max(difference.abs());
+    let weight = |row: usize| weights.and_then(|weights| weights.get(first + row)).copied();
+    Ok(Measured::of_rows(&expected, &found, columns, weight))
+}
+
+impl Measured {
+    /// Compares rows of `columns` numbers; `weight(i)` is that of row `i` of the slices.
+    pub(super) fn of_rows<T: Copy + Into<f64>>(
+        source: &[T],
+        decoded: &[T],
+        columns: usize,
+        weight: impl Fn(usize) -> Option<f64>,
+    ) -> Self {
+        let mut total = Measured::default();
+        let rows = source.chunks_exact(columns.max(1)).zip(decoded.chunks_exact(columns.max(1)));
+        for (index, (source, decoded)) in rows.enumerate() {
+            let mut row = Measured::default();
+            for (&source, &decoded) in source.iter().zip(decoded) {
+                let (source, difference) = (source.into(), source.into() - decoded.into());
+                row.squared_norm += source * source;
+                row.squared_error += difference * difference;
+                row.max_absolute_error = row.max_absolute_error.max(difference.abs());
+            }
+            row.weighted = weight(index).map(|weight| Weighted {
+                squared_norm: weight * row.squared_norm,
+                squared_error: weight * row.squared_error,
+            });
+            total.add(&row);
+        }
+        total
     }
-    Ok(sum)
+
+    /// Adds what was measured on other rows.
+    pub(super) fn add(&mut self, other: &Measured) {
+        self.squared_norm += other.squared_norm;
+        self.squared_error += other.squared_error;
+        self.max_absolute_error = self.max_absolute_error.max(other.max_absolute_error);
+        if let Some(other) = other.weighted {
+            let own = self.weighted.get_or_insert_default();
+            own.squared_norm += other.squared_norm;
+            own.squared_error += other.squared_error;
+        }
+    }
+
+    /// What was measured on a table whose numbers are `factor` times as large.
+    pub(super) fn scaled(self, factor: f64) -> Self {
+        // In two steps, since the square of the factor may have no double.
+        let square = |value: f64| value * factor * factor;
+        Measured {
+            squared_norm: square(self.squared_norm),
+            squared_error: square(self.squared_error),
+            max_absolute_error: self.max_absolute_error * factor,
+            weighted: self.weighted.map(|weighted| Weighted {
+                squared_norm: square(weighted.squared_norm),
+                squared_error: square(weighted.squared_error),
+            }),
+        }
+    }
 }

@@ -4,11 +4,28 @@
 //! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
+mod cast;
+mod fixed_point;
 mod low_rank;
+mod low_rank_fixed;
 mod measure;
+pub mod packed;
+mod product;
+mod random;
+mod scale;
+mod transform;
+mod weights;
 
+pub use cast::Cast;
+pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
 pub use low_rank::LowRank;
-pub use measure::measure;
+pub use low_rank_fixed::{LowRankFixed, Variant};
+pub use measure::{measure, measure_weighted};
+pub use product::ProductQuantization;
+pub use transform::{Transform, rate_distortion_bound};
+pub use weights::RowWeights;
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -17,7 +34,7 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank];
+pub const CODECS: &[&dyn Codec] = &[&LowRank, &LowRankFixed, &FixedPoint, &Cast, &Transform, &ProductQuantization];
 
 /// The codec called `name`.
 ///
@@ -50,6 +67,40 @@ pub struct Options {
     pub dtype: Option<Dtype>,
     /// How the singular values are divided between the factors.
     pub split: Split,
+    /// How quantized factors are found.
+    pub variant: Variant,
+    /// Bits of the left quantized factor; chosen unless given.
+    pub left_bits: Option<u32>,
+    /// Bits of the right quantized factor; chosen unless given.
+    pub right_bits: Option<u32>,
+    /// Pieces of a row that are quantized each for itself; chosen unless given.
+    pub subquantizers: Option<usize>,
+    /// Bits of the index of a piece, 4 or 8; 8 unless given.
+    pub code_bits: Option<u32>,
+    /// Whether rows are rotated before they are cut into pieces.
+    pub rotation: bool,
+    /// Whether norms are stored apart from directions.
+    pub norms: bool,
+    /// What each row counts in the errors that are minimized; all the same unless given.
+    pub row_weights: Option<Arc<RowWeights>>,
+    /// Where sequences of random numbers start.
+    pub seed: u64,
+    /// Which entries share a scale.
+    pub granularity: Granularity,
+    /// Whether codes have a stored zero point.
+    pub symmetry: Symmetry,
+    /// Element type of scales; F16 unless given.
+    pub scale_dtype: Option<Dtype>,
+}
+
+impl Options {
+    /// Weights of the rows of a table of `rows` rows, with a mean of one, if there are any.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] where there is another number of them.
+    pub fn weights_of(&self, rows: usize) -> Result<Option<Vec<f64>>> {
+        self.row_weights.as_ref().map(|weights| weights.of_rows(rows)).transpose()
+    }
 }
 
 /// How the singular values are divided between A and B of a factor pair.
@@ -82,7 +133,7 @@ pub struct Point {
     pub setting: Setting,
     /// The tensors it would store: name, dtype, shape, in storage order.
     pub parts: Vec<TensorMeta>,
-    /// Predicted `||W - decode||_F^2`, rounding to the stored dtype included.
+    /// Predicted `||W - decode||_F^2`, rounding to the stored dtype included; with weights of rows, where there are any.
     pub squared_error: f64,
     /// Kept squared singular values over all of them, for codecs that keep some.
     pub retained_energy: Option<f64>,
@@ -115,6 +166,17 @@ pub enum DirectTarget {
     Reduction(f64),
     /// The rank k.
     Rank(usize),
+    /// The width of codes b.
+    Bits(u32),
+}
+
+/// How loaders that people already have read the parts of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Native {
+    /// As they are: the table is a plain tensor still.
+    Plain,
+    /// Through compressed-tensors, by this member of its `config_groups`, without targets.
+    CompressedTensors(Value),
 }
 
 /// A way to store a table in fewer bytes.
@@ -128,7 +190,13 @@ pub trait Codec: Sync {
     /// Paper or specification that it follows.
     fn reference(&self) -> &'static str;
 
-    /// The setting that meets `target`, from shape and dtype alone.
+    /// Whether it minimizes the weighted error where rows have weights.
+    fn weighs_rows(&self) -> bool {
+        false
+    }
+
+    /// The setting that meets `target`: from shape and dtype alone, or of several that meet it the best for the
+    /// numbers of `table`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Request`] where no point of this table meets it or where it would save no bytes; the
@@ -153,11 +221,17 @@ pub trait Codec: Sync {
     /// # Errors
     /// [`crate::ErrorKind::Malformed`] where the parts do not fit each other or the setting.
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>>;
+
+    /// How other loaders read the parts of a table of `columns` at `setting`; `None` where they cannot, and have to
+    /// fail on the shape of what they find.
+    fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
+        None
+    }
 }
 
 /// What a codec learned about one table. It holds none of the table's rows.
 pub trait Analysis {
-    /// `||W||_F^2`.
+    /// `||W||_F^2`; with weights of rows, where there are any.
     fn squared_norm(&self) -> f64;
 
     /// The operating points, by increasing bytes; errors do not increase.
@@ -196,7 +270,7 @@ pub struct Part<'p> {
 }
 
 /// Errors of an encoded table against its source, measured on the bytes written.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Measured {
     /// `||W||_F^2`.
     pub squared_norm: f64,
@@ -204,6 +278,24 @@ pub struct Measured {
     pub squared_error: f64,
     /// `max |W - decode|`.
     pub max_absolute_error: f64,
+    /// The same sums with weights of rows, where there are any.
+    pub weighted: Option<Weighted>,
+}
+
+/// Sums over rows, each times the row's weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Weighted {
+    /// `||D^(1/2) W||_F^2`, where D holds the weights.
+    pub squared_norm: f64,
+    /// `||D^(1/2) (W - decode)||_F^2`.
+    pub squared_error: f64,
+}
+
+impl Weighted {
+    /// `||D^(1/2) (W - decode)||_F / ||D^(1/2) W||_F`; 0 for a table of zeros.
+    pub fn relative_frobenius_error(&self) -> f64 {
+        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
+    }
 }
 
 impl Measured {

@@ -1,7 +1,7 @@
 //! Puts an output together: shards, companions, index, configuration, manifest, digests; in that order.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::checkpoint::{Checkpoint, is_weights};
 use crate::codec::PartSink;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::safetensors::{Layout, Writer};
+use crate::format::safetensors::{Layout, Safetensors};
+use crate::format::{Contents, Reader, WriteFormat, WriteTensors};
 use crate::manifest::{FileRecord, MANIFEST_NAME, Manifest, SUMS_NAME, TensorRecord, digest, sums_of};
 use crate::observe::Observer;
 use crate::output::{copy_with_digest, write_file};
@@ -18,7 +19,12 @@ use crate::tensor::TensorMeta;
 /// Where the bytes of an output tensor come from.
 pub(super) enum Content<'a> {
     /// They are there already.
-    Copied(Cow<'a, [u8]>),
+    Copied {
+        /// The file that has them.
+        reader: &'a dyn Reader,
+        /// Index of the tensor in it.
+        index: usize,
+    },
     /// They are produced with the others of table `table`, as its part `part`.
     Produced {
         /// Index of the table.
@@ -59,18 +65,37 @@ impl OutputShard<'_> {
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
     ) -> Result<FileRecord> {
-        let mut writer = Writer::create(&directory.join(&self.path), self.layout()?)?;
+        self.write_as(&Safetensors, directory, produce, observer)
+    }
+
+    /// The same in any format.
+    pub(super) fn write_as(
+        &self,
+        format: &dyn WriteFormat,
+        directory: &Path,
+        produce: &mut Produce<'_>,
+        observer: &dyn Observer,
+    ) -> Result<FileRecord> {
+        let metas: Vec<_> = self.tensors.iter().map(|(meta, _)| meta.clone()).collect();
+        let contents = Contents { tensors: &metas, metadata: &self.metadata };
+        let path = directory.join(&self.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| Error::io("cannot create the directory", parent, error))?;
+        }
+        let mut writer = format.create(&path, &contents)?;
         let mut produced = Vec::new();
         for (index, (_, content)) in self.tensors.iter().enumerate() {
             observer.check()?;
             match content {
-                Content::Copied(bytes) => {
+                Content::Copied { reader, index: source } => reader.stream(*source, &mut |bytes| {
+                    observer.check()?;
                     writer.write(index, bytes)?;
                     observer.advance(bytes.len() as u64);
-                }
+                    Ok(())
+                })?,
                 Content::Produced { table, .. } if !produced.contains(table) => {
                     produced.push(*table);
-                    produce(*table, &mut TableSink { shard: self, table: *table, writer: &mut writer })?;
+                    produce(*table, &mut TableSink { shard: self, table: *table, writer: writer.as_mut() })?;
                 }
                 Content::Produced { .. } => {}
             }
@@ -95,7 +120,7 @@ impl OutputShard<'_> {
 struct TableSink<'s, 'a> {
     shard: &'s OutputShard<'a>,
     table: usize,
-    writer: &'s mut Writer,
+    writer: &'s mut dyn WriteTensors,
 }
 
 impl PartSink for TableSink<'_, '_> {
@@ -175,7 +200,7 @@ pub(super) fn write_index(
     document.insert("weight_map".into(), Value::Object(weight_map));
     let mut text = format!("{:#}", Value::Object(document));
     text.push('\n');
-    write_small(directory, index.path(), text.as_bytes()).map(Some)
+    write_small(directory, &super::names::index(index.path()), text.as_bytes()).map(Some)
 }
 
 /// Writes a small file whole, and gives its record.

@@ -1,16 +1,19 @@
 //! Encodes the tables of a checkpoint: prepares a plan, then runs it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
-use super::{Finished, config, refuse_overlap, source, words};
+use super::{Finished, auto, config, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
-use crate::codec::{self, Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
+use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
-use crate::manifest::{Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of};
+use crate::manifest::{
+    Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
+};
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
@@ -21,7 +24,7 @@ use crate::tensor::{Rows, TensorMeta};
 pub struct Request {
     /// What to reach.
     pub target: Target,
-    /// Name of the codec.
+    /// Name of the codec, or [`AUTO`](super::AUTO).
     pub method: String,
     /// The codec's options.
     pub options: Options,
@@ -37,30 +40,38 @@ pub struct Request {
 
 /// A checkpoint with a plan for it.
 pub struct Prepared<'c> {
-    checkpoint: &'c Checkpoint,
-    codec: &'static dyn Codec,
-    request: &'c Request,
-    tables: Vec<Chosen<'c>>,
-    plan: Plan,
+    pub(super) checkpoint: &'c Checkpoint,
+    pub(super) request: &'c Request,
+    pub(super) tables: Vec<Chosen<'c>>,
+    pub(super) plan: Plan,
 }
 
 /// A table on its way to an operating point.
-struct Chosen<'c> {
-    id: TensorId,
+pub(super) struct Chosen<'c> {
+    pub(super) id: TensorId,
     tied: Vec<TensorId>,
-    target: Target,
-    rows: Box<dyn Rows + 'c>,
-    /// What was learned of the numbers. Of several tables that share a budget only the ladders are kept, so that
-    /// memory does not grow with their number, and each is looked at again when it is encoded.
+    pub(super) target: Target,
+    pub(super) rows: Box<dyn Rows + 'c>,
+    /// What was learned of the numbers. Where several tables share a budget or several codecs compete only the ladders
+    /// are kept, so that memory does not grow with their number, and each is looked at again when it is encoded.
     analysis: Option<Box<dyn Analysis>>,
     squared_norm: f64,
-    points: Vec<Point>,
-    point: usize,
+    /// The points of every codec, by increasing bytes.
+    pub(super) points: Vec<Point>,
+    /// The codec of each point.
+    pub(super) codecs: Vec<&'static dyn Codec>,
+    pub(super) point: usize,
+    /// What lost against it, where several codecs competed.
+    pub(super) runners_up: Vec<RunnerUp>,
 }
 
 impl Chosen<'_> {
     fn point(&self) -> &Point {
         &self.points[self.point]
+    }
+
+    fn codec(&self) -> &'static dyn Codec {
+        self.codecs[self.point]
     }
 }
 
@@ -73,7 +84,7 @@ impl<'c> Prepared<'c> {
     /// be larger than `max_size`.
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
-        refuse_encoded(checkpoint)?;
+        super::refuse_encoded(checkpoint)?;
         for shard in checkpoint.shards() {
             shard.reader().replaceable().map_err(|error| error.at(checkpoint.root().join(shard.path())))?;
         }
@@ -81,7 +92,13 @@ impl<'c> Prepared<'c> {
             let name = path.display().to_string();
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
         }
-        let codec = codec::find(&request.method)?;
+        let codecs = auto::codecs(&request.method)?;
+        if request.options.row_weights.is_some() && !codecs.iter().all(|codec| codec.weighs_rows()) {
+            let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
+            return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
+                .expected(names.collect::<Vec<_>>().join(" or "))
+                .found(format!("`{}`", request.method)));
+        }
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
         let names: Vec<_> = selected.iter().map(|one| checkpoint.meta(one.table).name.as_str()).collect();
@@ -91,19 +108,21 @@ impl<'c> Prepared<'c> {
         for Selected { table: id, tied, .. } in selected {
             let meta = checkpoint.meta(id);
             let target = overrides.target_for(&meta.name).unwrap_or(request.target);
-            let table = analyze(checkpoint, codec, request, id, tied, target, observer)
+            let table = analyze(checkpoint, &codecs, request, id, tied, target, observer)
                 .map_err(|error| error.at(checkpoint.shard_path(id)).tensor(&meta.name))?;
             tables.push(if shared { Chosen { analysis: None, ..table } } else { table });
         }
         let mut prepared = Prepared {
             checkpoint,
-            codec,
             request,
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
         };
-        prepared.plan.weights_before = prepared.weights_before()?;
+        prepared.plan.weights_before = super::weights_before(checkpoint)?;
         prepared.choose()?;
+        if codecs.len() > 1 {
+            auto::contest(&mut prepared, observer)?;
+        }
         prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
         prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
         prepared.gate()?;
@@ -140,6 +159,9 @@ impl<'c> Prepared<'c> {
             source,
             request: self.request_record(),
             tables,
+            conversions: Vec::new(),
+            left_out: Vec::new(),
+            stored_once: self.stored_once(),
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
         })
@@ -177,12 +199,14 @@ impl<'c> Prepared<'c> {
             None => {
                 let view = Table { name: &meta.name, dtype: meta.dtype, rows };
                 let demand = Demand::Only(&table.point().setting);
-                let analysis = self.codec.analyze(&view, &self.request.options, demand, observer)?;
+                let analysis = table.codec().analyze(&view, &self.request.options, demand, observer)?;
                 analysis.encode(rows, 0, sink, observer)
             }
         };
         let measured = encode().map_err(|error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name))?;
-        let found = measured.relative_frobenius_error();
+        // What was minimized, and predicted.
+        let found =
+            measured.weighted.map_or(measured.relative_frobenius_error(), |sums| sums.relative_frobenius_error());
         match table.target {
             Target::MaxError(bound) if found > bound => {
                 Err(Error::new(ErrorKind::Gate, "the measured error is above the bound")
@@ -213,7 +237,7 @@ impl<'c> Prepared<'c> {
             };
             let errors = ladder(&|point| point.squared_error)?;
             fixed.push(match table.target {
-                Target::Reduction(_) | Target::Rank(_) => Some(0),
+                Target::Reduction(_) | Target::Rank(_) | Target::Bits(_) => Some(0),
                 // What is kept of the singular values, whatever rounding the factors costs.
                 Target::Energy(energy) => Some(ladder(&dropped)?.at_energy(energy).map_err(place)?),
                 Target::MaxError(error) => Some(errors.at_max_error(error).map_err(place)?),
@@ -248,7 +272,7 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    fn points(&self) -> Vec<&Point> {
+    pub(super) fn points(&self) -> Vec<&Point> {
         self.tables.iter().map(Chosen::point).collect()
     }
 
@@ -258,32 +282,59 @@ impl<'c> Prepared<'c> {
 
     /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
     fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
-        let mut shards = Vec::new();
-        for (number, shard) in self.checkpoint.shards().iter().enumerate() {
+        let mut shards: Vec<OutputShard<'c>> = Vec::new();
+        let sources = self.checkpoint.shards();
+        for (number, shard) in sources.iter().enumerate() {
             let mut tensors = Vec::new();
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
                     let parts = points[table].parts.iter().cloned().enumerate();
                     tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
-                } else if !self.tables.iter().any(|table| table.tied.contains(&id)) {
-                    tensors.push((meta.clone(), Content::Copied(self.checkpoint.bytes(id)?)));
+                } else if !self.is_tied(id) && self.stored_as(id).is_none() {
+                    tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
                 }
             }
             if !tensors.is_empty() || shard.reader().tensors().is_empty() {
-                let metadata = shard.reader().metadata().clone();
-                shards.push(OutputShard { path: words::output_path(shard).to_path_buf(), metadata, tensors });
+                let mut metadata = shard.reader().metadata().clone();
+                let tied = (0..shard.reader().tensors().len()).filter_map(|index| {
+                    let id = TensorId { shard: number, index };
+                    Some((
+                        self.checkpoint.meta(id).name.clone(),
+                        self.checkpoint.meta(self.stored_as(id)?).name.clone(),
+                    ))
+                });
+                // As safetensors' `save_model` records tensors that share their storage.
+                metadata.extend(tied);
+                let path = super::output_path(self.checkpoint, shard);
+                match shards.iter_mut().find(|earlier| earlier.path == path) {
+                    Some(earlier) => earlier.tensors.extend(tensors),
+                    None => shards.push(OutputShard { path, metadata, tensors }),
+                }
             }
         }
         Ok(shards)
     }
 
-    fn weights_before(&self) -> Result<u64> {
-        let shards = self.checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64);
-        Ok(shards.sum::<u64>() + assembly::companion_weights(self.checkpoint)?)
+    fn is_tied(&self, id: TensorId) -> bool {
+        self.tables.iter().any(|table| table.tied.contains(&id))
     }
 
-    fn weights_after(&self, points: &[&Point]) -> Result<u64> {
+    /// The tensor that is stored for `id` too, because they share their storage. One that became a factor pair stands
+    /// for no other but those that were found to be tied to it.
+    fn stored_as(&self, id: TensorId) -> Option<TensorId> {
+        let is_table = |id: TensorId| self.is_tied(id) || self.tables.iter().any(|table| table.id == id);
+        let index = self.checkpoint.shards()[id.shard].reader().stored_as(id.index)?;
+        let first = TensorId { index, ..id };
+        (!is_table(id) && !is_table(first)).then_some(first)
+    }
+
+    fn stored_once(&self) -> BTreeMap<String, String> {
+        let name = |id: TensorId| self.checkpoint.meta(id).name.clone();
+        self.checkpoint.tensors().filter_map(|(id, _)| Some((name(id), name(self.stored_as(id)?)))).collect()
+    }
+
+    pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
         let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
         Ok(shards + assembly::companion_weights(self.checkpoint)?)
     }
@@ -305,7 +356,7 @@ impl<'c> Prepared<'c> {
             shape: shape_of(meta),
             dtype: meta.dtype,
             stored_dtype: point.parts.first().map_or(meta.dtype, |part| part.dtype),
-            method: self.codec.name().into(),
+            method: table.codec().name().into(),
             setting: point.setting.clone(),
             bytes_before: self.bytes_before(table),
             bytes_after: point.bytes(),
@@ -314,6 +365,7 @@ impl<'c> Prepared<'c> {
             flops_per_token_before: 0,
             flops_per_token_after: point.flops_per_token,
             relative_frobenius_error: relative,
+            weighted: self.request.options.row_weights.is_some(),
             retained_energy: point.retained_energy,
             tied: self.tied_names(table),
         }
@@ -325,8 +377,8 @@ impl<'c> Prepared<'c> {
             name: meta.name.clone(),
             shape: shape_of(meta),
             dtype: meta.dtype,
-            method: self.codec.name().into(),
-            reference: self.codec.reference().into(),
+            method: table.codec().name().into(),
+            reference: table.codec().reference().into(),
             setting: point.setting.clone(),
             parts: point.parts.iter().map(|part| part.name.clone()).collect(),
             tied: self.tied_names(table),
@@ -337,14 +389,16 @@ impl<'c> Prepared<'c> {
             flops_per_token: point.flops_per_token,
             errors: Errors {
                 relative_frobenius: measured.relative_frobenius_error(),
+                weighted_relative_frobenius: measured.weighted.map(|sums| sums.relative_frobenius_error()),
                 max_absolute: measured.max_absolute_error,
             },
+            runners_up: table.runners_up.clone(),
         }
     }
 
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let text = config::insert(configuration.text(), &config::block(tables))
+        let text = config::insert(configuration.text(), &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
@@ -355,9 +409,21 @@ impl<'c> Prepared<'c> {
             request.overrides.iter().map(|one| (one.glob().to_owned(), one.target().to_string().into())).collect();
         let record = json!({
             "target": request.target.to_string(),
-            "method": self.codec.name(),
+            "method": request.method,
             "dtype": request.options.dtype,
             "split": request.options.split.name(),
+            "variant": request.options.variant.name(),
+            "left_bits": request.options.left_bits,
+            "right_bits": request.options.right_bits,
+            "subquantizers": request.options.subquantizers,
+            "code_bits": request.options.code_bits,
+            "rotation": request.options.rotation,
+            "norms": request.options.norms,
+            "row_weights": request.options.row_weights.as_ref().map(|weights| weights.to_string()),
+            "seed": request.options.seed,
+            "granularity": request.options.granularity.to_string(),
+            "scheme": request.options.symmetry.name(),
+            "scale_dtype": request.options.scale_dtype,
             "include": request.include,
             "exclude": request.exclude,
             "overrides": overrides,
@@ -374,23 +440,9 @@ fn shape_of(meta: &TensorMeta) -> [usize; 2] {
     meta.matrix().map_or([0, 0], |(rows, columns)| [rows, columns])
 }
 
-/// An output of `compress` has factor pairs already; encoding one of their factors again is nobody's wish.
-fn refuse_encoded(checkpoint: &Checkpoint) -> Result<()> {
-    if !checkpoint.is_directory() || !checkpoint.root().join(crate::manifest::MANIFEST_NAME).exists() {
-        return Ok(());
-    }
-    let (manifest, _) = Manifest::read(checkpoint.root())?;
-    if manifest.operation == Operation::Restore {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Unsupported, "the checkpoint is compressed already")
-        .at(checkpoint.root())
-        .hint("start from the original, or `rankfold restore` this one first"))
-}
-
 fn analyze<'c>(
     checkpoint: &'c Checkpoint,
-    codec: &'static dyn Codec,
+    codecs: &[&'static dyn Codec],
     request: &Request,
     id: TensorId,
     tied: Vec<TensorId>,
@@ -403,12 +455,28 @@ fn analyze<'c>(
     let direct = match target {
         Target::Reduction(reduction) => Some(DirectTarget::Reduction(reduction)),
         Target::Rank(rank) => Some(DirectTarget::Rank(rank)),
+        Target::Bits(bits) => Some(DirectTarget::Bits(bits)),
         Target::Energy(_) | Target::MaxError(_) | Target::Size(_) => None,
     };
-    let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
-    let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
-    observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
-    let analysis = codec.analyze(&table, &request.options, demand, observer)?;
-    let (squared_norm, points) = (analysis.squared_norm(), analysis.points().to_vec());
-    Ok(Chosen { id, tied, target, rows, analysis: Some(analysis), squared_norm, points, point: 0 })
+    let analyze = |codec: &'static dyn Codec| {
+        let setting = direct.map(|direct| codec.resolve(&table, &request.options, direct)).transpose()?;
+        let demand = setting.as_ref().map_or(Demand::Ladder, Demand::Only);
+        observer.stage("analyze", &meta.name, meta.bytes().unwrap_or_default());
+        codec.analyze(&table, &request.options, demand, observer)
+    };
+    let (analysis, squared_norm, points) = match codecs {
+        [codec] => {
+            let analysis = analyze(*codec)?;
+            let points = analysis.points().iter().map(|point| (*codec, point.clone())).collect();
+            let squared_norm = analysis.squared_norm();
+            (Some(analysis), squared_norm, points)
+        }
+        several => {
+            auto::check(target)?;
+            let (squared_norm, points) = auto::merge(several, analyze)?;
+            (None, squared_norm, points)
+        }
+    };
+    let (codecs, points) = points.into_iter().unzip();
+    Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::codec::{self, Native};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::TableRecord;
 
@@ -13,8 +14,104 @@ const PREFERRED_KEY: &str = "quantization_config";
 /// The key where the preferred one is taken: the model is quantized by some other method already.
 const FALLBACK_KEY: &str = "rankfold";
 
-/// The block for `tables`: the method by the name that loaders dispatch on, and what each table became.
-pub(crate) fn block(tables: &[TableRecord]) -> Value {
+/// What the configuration gains for `tables`: what each table became, and the block that loaders dispatch on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Additions {
+    /// The block of another program that loads some of the tables.
+    native: Option<Value>,
+    /// Ours.
+    own: Value,
+    /// Whether a loader has to know of ours, since some table is not what it looks like.
+    dispatch: bool,
+}
+
+impl Additions {
+    /// Ours has the method by the name that loaders dispatch on, unless compressed-tensors reads some table, or
+    /// unless every table is a plain tensor still. A table that neither reads fails on the shape of what is stored.
+    pub(crate) fn new(tables: &[TableRecord]) -> Result<Self> {
+        let natives = tables.iter().map(|table| Ok(codec::find(&table.method)?.native(&table.setting, table.shape[1])));
+        let natives: Vec<Option<Native>> = natives.collect::<Result<_>>()?;
+        let groups = tables.iter().zip(&natives).filter_map(|(table, native)| match native {
+            Some(Native::CompressedTensors(group)) => Some((table.name.as_str(), group)),
+            _ => None,
+        });
+        let native = compressed_tensors(groups);
+        let dispatch = native.is_none() && natives.iter().any(|native| *native != Some(Native::Plain));
+        Ok(Additions { native, own: own(tables), dispatch })
+    }
+
+    /// The members for a configuration in which `taken` tells the keys that are there already.
+    fn members(&self, taken: impl Fn(&str) -> bool) -> Result<Vec<(&'static str, &Value)>> {
+        let refuse = |summary: &str, hint: &str| Err(Error::new(ErrorKind::Unsupported, summary).hint(hint));
+        if taken(FALLBACK_KEY) {
+            return refuse(
+                "the configuration has a block of this program already",
+                "start from the original checkpoint, or `rankfold restore` this one first",
+            );
+        }
+        match &self.native {
+            Some(_) if taken(PREFERRED_KEY) => refuse(
+                "the model is quantized already, and a loader would not learn of these codes",
+                "choose another width with `--bits`, or another `--method`",
+            ),
+            Some(native) => Ok(vec![(PREFERRED_KEY, native), (FALLBACK_KEY, &self.own)]),
+            None if self.dispatch && !taken(PREFERRED_KEY) => Ok(vec![(PREFERRED_KEY, &self.own)]),
+            None => Ok(vec![(FALLBACK_KEY, &self.own)]),
+        }
+    }
+}
+
+/// The block of compressed-tensors with the tables of `groups`, if there are any.
+fn compressed_tensors<'a>(groups: impl Iterator<Item = (&'a str, &'a Value)>) -> Option<Value> {
+    let mut merged: Vec<(&Value, Vec<String>)> = Vec::new();
+    for (name, group) in groups {
+        let target = module_pattern(name);
+        match merged.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, targets)) => targets.push(target),
+            None => merged.push((group, vec![target])),
+        }
+    }
+    let formats: Vec<&Value> = merged.iter().filter_map(|(group, _)| group.get("format")).collect();
+    let first = *formats.first()?;
+    let format = if formats.iter().all(|format| *format == first) { first.clone() } else { "mixed-precision".into() };
+    let groups: Map<String, Value> = merged
+        .iter()
+        .enumerate()
+        .filter_map(|(number, (group, targets))| {
+            let mut group = group.as_object()?.clone();
+            group.insert("targets".into(), json!(targets));
+            Some((format!("group_{number}"), Value::Object(group)))
+        })
+        .collect();
+    Some(json!({
+        "quant_method": "compressed-tensors",
+        "format": format,
+        "quantization_status": "compressed",
+        "config_groups": groups,
+        "ignore": [],
+        "dequantize": true,
+    }))
+}
+
+/// The module of a table as compressed-tensors finds it. Loaders put the prefix of a base model before a name, or take
+/// it away, so the first word of the path need not be there and others may precede it.
+fn module_pattern(name: &str) -> String {
+    let module = name.strip_suffix(".weight").unwrap_or(name);
+    let literal = |text: &str| {
+        let escape = |character: char| match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => character.to_string(),
+            other => format!("\\{other}"),
+        };
+        text.chars().map(escape).collect::<String>()
+    };
+    match module.split_once('.') {
+        Some((first, rest)) => format!("re:(.*\\.)?({}\\.)?{}$", literal(first), literal(rest)),
+        None => format!("re:(.*\\.)?{}$", literal(module)),
+    }
+}
+
+/// What each table became.
+fn own(tables: &[TableRecord]) -> Value {
     let tables: Map<String, Value> = tables
         .iter()
         .map(|table| {
@@ -32,28 +129,28 @@ pub(crate) fn block(tables: &[TableRecord]) -> Value {
     json!({ "quant_method": "rankfold", "version": 1, "tables": tables })
 }
 
-/// `config` with `block` as the last member of its object.
+/// `config` with `additions` as the last members of its object.
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`] where `config` is not a JSON object, [`ErrorKind::Unsupported`] where both keys are taken.
-pub(crate) fn insert(config: &str, block: &Value) -> Result<String> {
+/// [`ErrorKind::Malformed`] where `config` is not a JSON object, [`ErrorKind::Unsupported`] where the keys are taken.
+pub(crate) fn insert(config: &str, additions: &Additions) -> Result<String> {
     let members: Map<String, Value> = serde_json::from_str(config)
         .map_err(|error| Error::new(ErrorKind::Malformed, "not a JSON object").found(error.to_string()))?;
-    let key = [PREFERRED_KEY, FALLBACK_KEY].into_iter().find(|key| !members.contains_key(*key)).ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "the configuration has a block of this program already")
-            .hint("start from the original checkpoint, or `rankfold restore` this one first")
-    })?;
     let (body, tail) = split_at_last_brace(config);
-    Ok(format!("{body}{}{tail}", member(key, block, members.is_empty())))
+    let added = text(&additions.members(|key| members.contains_key(key))?, members.is_empty());
+    Ok(format!("{body}{added}{tail}"))
 }
 
-/// `config` without the member that [`insert`] added for `block`; `None` where it is not there as it was added.
-pub(crate) fn remove(config: &str, block: &Value) -> Option<String> {
+/// `config` without what [`insert`] added for `additions`; `None` where it is not there as it was added.
+pub(crate) fn remove(config: &str, additions: &Additions) -> Option<String> {
     let (body, tail) = split_at_last_brace(config);
-    [PREFERRED_KEY, FALLBACK_KEY]
+    let none: fn(&str) -> bool = |_| false;
+    let preferred: fn(&str) -> bool = |key| key == PREFERRED_KEY;
+    [none, preferred]
         .into_iter()
-        .flat_map(|key| [false, true].map(|only| member(key, block, only)))
-        .find_map(|member| body.strip_suffix(member.as_str()))
+        .filter_map(|taken| additions.members(taken).ok())
+        .flat_map(|members| [false, true].map(|only| text(&members, only)))
+        .find_map(|added| body.strip_suffix(added.as_str()))
         .map(|body| format!("{body}{tail}"))
 }
 
@@ -61,6 +158,11 @@ pub(crate) fn remove(config: &str, block: &Value) -> Option<String> {
 fn split_at_last_brace(object: &str) -> (&str, &str) {
     let end = object.rfind('}').unwrap_or(object.len());
     object.split_at(object[..end].trim_end().len())
+}
+
+/// `members` as they stand at the end of an object, `only` them in it or not.
+fn text(members: &[(&str, &Value)], only: bool) -> String {
+    members.iter().enumerate().map(|(number, (key, block))| member(key, block, only && number == 0)).collect()
 }
 
 fn member(key: &str, block: &Value, only: bool) -> String {
@@ -73,7 +175,11 @@ fn member(key: &str, block: &Value, only: bool) -> String {
 mod tests {
     use super::*;
 
-    fn example() -> Value {
+    fn example() -> Additions {
+        Additions { native: None, own: block(), dispatch: true }
+    }
+
+    fn block() -> Value {
         json!({ "quant_method": "rankfold", "tables": { "a.weight": { "setting": { "rank": 3 } } } })
     }
 
@@ -84,7 +190,7 @@ mod tests {
         assert!(edited.starts_with("{\n  \"z\": 1e-12,\n  \"a\": [1, 2],\n  \"quantization_config\": {"));
         assert!(edited.ends_with("}\n}\n"));
         let parsed: Value = serde_json::from_str(&edited).expect("still JSON");
-        assert_eq!(parsed["quantization_config"], example());
+        assert_eq!(parsed["quantization_config"], block());
     }
 
     #[test]
@@ -107,7 +213,7 @@ mod tests {
         let edited = insert("{\"quantization_config\": {\"quant_method\": \"gptq\"}}", &example()).expect("an object");
         let parsed: Value = serde_json::from_str(&edited).expect("still JSON");
         assert_eq!(parsed["quantization_config"]["quant_method"], "gptq");
-        assert_eq!(parsed["rankfold"], example());
+        assert_eq!(parsed["rankfold"], block());
     }
 
     #[test]

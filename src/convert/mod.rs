@@ -1,19 +1,24 @@
 //! Runs a conversion: reader -> codec -> writer, into a directory that appears when it is complete.
 
 mod assembly;
+mod auto;
 mod compress;
 mod config;
+mod conversion;
+mod names;
 mod restore;
 mod source;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Shard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
+use crate::manifest::{Generator, MANIFEST_NAME, Manifest, Operation, digest};
 
+pub use auto::AUTO;
 pub use compress::{Prepared, Request};
+pub use conversion::{ConversionRequest, Rename, convert};
 pub use restore::restore;
 
 /// A conversion that was published.
@@ -27,6 +32,38 @@ pub struct Finished {
 
 fn generator() -> Generator {
     Generator { name: "rankfold".into(), version: env!("CARGO_PKG_VERSION").into() }
+}
+
+/// Where the tensors of a weight file of the source go: to safetensors of the same name. Files that hold one tensor
+/// each go together, since only an index could tell that they are one checkpoint.
+fn output_path(checkpoint: &Checkpoint, shard: &Shard) -> PathBuf {
+    let together = checkpoint.shards().len() > 1 && checkpoint.index().is_none();
+    // The class that an output of word vectors gets has to know the name.
+    output_path_of(shard.path(), together || shard.reader().vocabulary().is_some())
+}
+
+fn output_path_of(path: &Path, together: bool) -> PathBuf {
+    if together { path.with_file_name("model.safetensors") } else { names::weights(path, "safetensors") }
+}
+
+/// Bytes of all weight files of a checkpoint.
+fn weights_before(checkpoint: &Checkpoint) -> Result<u64> {
+    let shards = checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64);
+    Ok(shards.sum::<u64>() + assembly::companion_weights(checkpoint)?)
+}
+
+/// An output of `compress` has factor pairs already; encoding one of their factors again is nobody's wish.
+fn refuse_encoded(checkpoint: &Checkpoint) -> Result<()> {
+    if !checkpoint.is_directory() || !checkpoint.root().join(MANIFEST_NAME).exists() {
+        return Ok(());
+    }
+    let (manifest, _) = Manifest::read(checkpoint.root())?;
+    if manifest.operation != Operation::Compress {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "the checkpoint is compressed already")
+        .at(checkpoint.root())
+        .hint("start from the original, or `rankfold restore` this one first"))
 }
 
 /// Digest of the manifest of a checkpoint that this program made, if it did.

@@ -60,6 +60,7 @@ impl Job<'_> {
                 let measured = write_dense(rows[table].as_ref(), &self.manifest.tables[table], sink, self.observer)?;
                 tables[table].errors = Errors {
                     relative_frobenius: measured.relative_frobenius_error(),
+                    weighted_relative_frobenius: None,
                     max_absolute: measured.max_absolute_error,
                 };
                 Ok(())
@@ -78,38 +79,42 @@ impl Job<'_> {
             source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()? },
             request: serde_json::Map::new(),
             tables,
+            conversions: Vec::new(),
+            left_out: Vec::new(),
+            stored_once: BTreeMap::new(),
             files,
         })
     }
 
     /// The shards as the original had them: dense tables and their tied copies in their old places.
     fn shards(&self) -> Result<Vec<OutputShard<'_>>> {
-        let shards = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
-        shards
-            .map(|(file, tensors)| {
-                let path = self.output_path(&file.path);
-                let metadata = self.metadata_of(path);
-                let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
-                Ok(OutputShard { path: path.to_owned(), metadata, tensors: tensors.collect::<Result<_>>()? })
-            })
-            .collect()
-    }
-
-    /// Where a weight file of the source goes: to its own path, or to that of the one compressed file where the source
-    /// was a lone file of a format that is not written.
-    fn output_path<'p>(&'p self, path: &'p str) -> &'p Path {
-        let sources = self.manifest.source.files.iter().filter(|file| file.tensors.is_some()).count();
-        match self.checkpoint.shards() {
-            [only] if sources == 1 => only.path(),
-            _ => Path::new(path),
+        let sources = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
+        let together = sources.clone().count() > 1 && self.checkpoint.index().is_none();
+        let mut shards: Vec<OutputShard<'_>> = Vec::new();
+        for (file, tensors) in sources {
+            let path = match self.checkpoint.shards() {
+                // Of word vectors too, whose name tells nothing.
+                [only] if !together => only.path().to_owned(),
+                _ => super::output_path_of(Path::new(&file.path), together),
+            };
+            let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
+            let tensors = tensors.collect::<Result<Vec<_>>>()?;
+            match shards.iter_mut().find(|earlier| earlier.path == path) {
+                Some(earlier) => earlier.tensors.extend(tensors),
+                None => shards.push(OutputShard { metadata: self.metadata_of(&path), path, tensors }),
+            }
         }
+        Ok(shards)
     }
 
+    /// The metadata of the compressed file, but for the names of tensors that are written again.
     fn metadata_of(&self, path: &Path) -> BTreeMap<String, String> {
         let shards = self.checkpoint.shards();
         let same = shards.iter().find(|shard| shard.path() == path);
         // A shard that held nothing but a tied copy is not in the output; its neighbours have the same metadata.
-        same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default()
+        let mut metadata = same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default();
+        metadata.retain(|name, _| !self.manifest.stored_once.contains_key(name));
+        metadata
     }
 
     fn content(&self, tensor: &TensorRecord) -> Result<Content<'_>> {
@@ -117,9 +122,13 @@ impl Job<'_> {
         if let Some(table) = self.manifest.tables.iter().position(is_of) {
             return Ok(Content::Produced { table, part: 0 });
         }
-        let found = self.checkpoint.find(&tensor.name).filter(|&id| *self.checkpoint.meta(id) == tensor.meta());
+        let stored = self.manifest.stored_once.get(&tensor.name).unwrap_or(&tensor.name);
+        let found = self.checkpoint.find(stored).filter(|&id| {
+            let meta = self.checkpoint.meta(id);
+            (meta.dtype, &meta.shape) == (tensor.dtype, &tensor.shape)
+        });
         match found {
-            Some(id) => Ok(Content::Copied(self.checkpoint.bytes(id)?)),
+            Some(id) => Ok(Content::Copied { reader: self.checkpoint.shards()[id.shard].reader(), index: id.index }),
             None => Err(Error::new(ErrorKind::Malformed, "an untouched tensor is missing or of another shape")
                 .at(self.checkpoint.root())
                 .tensor(&tensor.name)
@@ -157,9 +166,9 @@ impl Job<'_> {
 
     fn write_config(&self) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let block = config::block(&self.manifest.tables);
+        let additions = config::Additions::new(&self.manifest.tables)?;
         let text = configuration.text();
-        let without = config::remove(text, &block);
+        let without = config::remove(text, &additions);
         let text = without.as_deref().unwrap_or(text);
         if without.is_none() && !self.manifest.tables.is_empty() {
             self.observer.warn("config.json has not the block that `compress` wrote; it is copied as it is");
@@ -207,7 +216,7 @@ fn write_rows<T: Store + Default + Into<f64>>(
 ) -> Result<Measured> {
     let (count, columns) = rows.shape();
     let block = (BLOCK_VALUES / columns.max(1)).max(1);
-    let mut total = Measured { squared_norm: 0.0, squared_error: 0.0, max_absolute_error: 0.0 };
+    let mut total = Measured::default();
     let mut bytes = Vec::new();
     for start in (0..count).step_by(block) {
         observer.check()?;

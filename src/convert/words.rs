@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::assembly::write_small;
-use crate::checkpoint::{Checkpoint, Shard};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::manifest::FileRecord;
 
@@ -12,14 +12,6 @@ const VOCABULARY: &str = "vocab.txt";
 
 /// The class.
 const PROGRAM: (&str, &str) = ("word_vectors.py", include_str!("../stub/word_vectors.py"));
-
-/// The weight file that takes the place of a file of word vectors.
-const WEIGHTS: &str = "model.safetensors";
-
-/// The path of the weight file that an output has for `shard`.
-pub(super) fn output_path(shard: &Shard) -> &Path {
-    if shard.reader().vocabulary().is_some() { Path::new(WEIGHTS) } else { shard.path() }
-}
 
 /// Writes vocabulary and class, where `checkpoint` is one of word vectors.
 pub(super) fn write(checkpoint: &Checkpoint, directory: &Path) -> Result<Vec<FileRecord>> {

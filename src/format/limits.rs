@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bytes of a file that are looked at to tell its format: enough for a word and some numbers.
-pub const PROBE: usize = 512;
+/// Bytes of a file that are looked at to tell its format.
+pub const PROBE: usize = 1024;
 
 /// Bytes of a line of word vectors: a word and a million numbers.
 pub const MAX_LINE: usize = 16 << 20;
@@ -26,6 +26,24 @@ pub const MAX_JSON: u64 = 64 << 20;
 
 /// Files that one index may name. Each is a mapping, of which a process gets 65,530 by default on Linux.
 pub const MAX_SHARDS: usize = 10_000;
+
+/// Entries of a zip archive.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+
+/// Bytes of a pickle without the storages after it; that of a checkpoint takes about 200 bytes a tensor.
+pub const MAX_PICKLE: usize = 64 << 20;
+
+/// Objects that a pickle may make, and entries of its memo.
+pub const MAX_OBJECTS: usize = 4_000_000;
+
+/// Bytes of an integer in a pickle. The longest that a checkpoint has is its magic number, of 10.
+pub const MAX_INTEGER: usize = 16;
+
+/// Levels of containers around a tensor in a pickle.
+pub const MAX_NESTING: usize = 32;
+
+/// Bytes of the header of a .npy file. NumPy itself stops at 10,000 unless told otherwise.
+pub const MAX_NPY_HEADER: usize = 1 << 20;
 
 /// Files below the directory of a checkpoint.
 pub const MAX_FILES: usize = 100_000;

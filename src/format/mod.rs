@@ -2,10 +2,15 @@
 //!
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
+mod elements;
 pub mod gguf;
 pub mod limits;
+mod map;
+pub mod numpy;
+pub mod pytorch;
 pub mod safetensors;
 pub mod word_vectors;
+mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,10 +20,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &gguf::Gguf, &word_vectors::WordVectors];
+pub const FORMATS: &[&dyn Format] = &[
+    &safetensors::Safetensors,
+    &gguf::Gguf,
+    &pytorch::PyTorch,
+    &numpy::Npz,
+    &numpy::Npy,
+    &word_vectors::WordVectors,
+];
 
 /// Every format that can be written.
-pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors];
+pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
 
 /// A file format for tensors.
 pub trait Format: Sync {
@@ -66,6 +78,11 @@ pub trait Reader: Send + Sync {
     /// Where the elements have to be decoded and cannot be.
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>>;
 
+    /// Whether [`Reader::bytes`] of tensor `index` are borrowed from the file. To be overridden with [`Reader::stream`].
+    fn is_mapped(&self, _index: usize) -> bool {
+        true
+    }
+
     /// Gives `take` what [`Reader::bytes`] gives, in order, in one piece where it is mapped and in pieces of bounded
     /// size, each of whole elements, where it is decoded.
     ///
@@ -106,6 +123,11 @@ pub trait Reader: Send + Sync {
     /// [`ErrorKind::Unsupported`] where it cannot.
     fn replaceable(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
+    fn warnings(&self) -> &[String] {
+        &[]
     }
 
     /// The whole file, for digests and for copying.
@@ -214,6 +236,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Reader>> {
                 .expected(known.join(" or ")))
         }
     }
+}
+
+/// The name of a file without its last extension: what formats that name no tensor call their one tensor.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether the name of `path` ends in a dot and one of `extensions`, in upper or lower case.

@@ -10,7 +10,7 @@ use super::kernel::{InstructionSet, Kernel, TILE_ROWS};
 use super::loops::{Norms, Spread};
 use super::panels::padded;
 use super::residual::Subtrahend;
-use crate::codec::Measured;
+use crate::codec::{Measured, Weighted};
 use crate::error::Result;
 use crate::observe::Observer;
 use crate::tensor::Rows;
@@ -28,6 +28,11 @@ const BLOCK_BYTES: usize = 24 << 20;
 pub(super) trait Job<T>: Sync {
     /// What A is multiplied by and taken from the table.
     fn subtrahend(&self) -> &Subtrahend<T>;
+
+    /// What each row of the table counts, where they do not count the same.
+    fn weights(&self) -> Option<&[f64]> {
+        None
+    }
 
     /// Writes the block's rows of A, `[rows, k]`, as they are stored, and their bytes if those are wanted.
     fn left(&self, kernel: Kernel<T>, block: &mut Block<T>) -> Result<()>;
@@ -54,6 +59,7 @@ struct Sums {
     squared_norm: f64,
     squared_error: f64,
     largest_error: f64,
+    weighted: Weighted,
 }
 
 impl<T: Element> Block<T> {
@@ -99,10 +105,20 @@ impl<T: Element> Block<T> {
             set.run(Spread { rows, columns, scale, out, stride: self.stride });
         }
         let (squared_norm, _) = set.run(Norms(&self.table));
+        let weighted_norm = self.weighted_square(job);
         job.left(kernel, self)?;
         job.subtrahend().subtract(kernel, self);
         let (squared_error, largest_error) = set.run(Norms(&self.table));
-        Ok(Sums { squared_norm, squared_error, largest_error })
+        let weighted = Weighted { squared_norm: weighted_norm, squared_error: self.weighted_square(job) };
+        Ok(Sums { squared_norm, squared_error, largest_error, weighted })
+    }
+
+    /// Sum of squares of the block's rows, each times its weight; zero where there are none.
+    fn weighted_square(&self, job: &dyn Job<T>) -> f64 {
+        let Some(weights) = job.weights() else { return 0.0 };
+        let set = InstructionSet::best();
+        let rows = self.table.chunks_exact(self.stride).zip(&weights[self.range.clone()]);
+        rows.map(|(row, weight)| weight * set.run(Norms(row)).0).sum()
     }
 }
 
@@ -147,6 +163,10 @@ pub(super) fn stream<T: Element>(
         squared_norm: sums.squared_norm * back * back,
         squared_error: sums.squared_error * back * back,
         max_absolute_error: sums.largest_error * back,
+        weighted: job.weights().map(|_| Weighted {
+            squared_norm: sums.weighted.squared_norm * back * back,
+            squared_error: sums.weighted.squared_error * back * back,
+        }),
     })
 }
 
@@ -169,6 +189,8 @@ fn collect<T: Element>(
         sink(&block.bytes)?;
         sums.squared_norm += partial.squared_norm;
         sums.squared_error += partial.squared_error;
+        sums.weighted.squared_norm += partial.weighted.squared_norm;
+        sums.weighted.squared_error += partial.weighted.squared_error;
         sums.largest_error = sums.largest_error.max(partial.largest_error);
         observer.advance((block.range.len() * columns) as u64);
     }

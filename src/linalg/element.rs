@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::tensor::{Precision, Rows};
 
 /// A number that tables are read in and products are computed in.
-pub(super) trait Element: Lane {
+pub(crate) trait Element: Lane {
     /// Zero.
     const ZERO: Self;
 

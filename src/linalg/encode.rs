@@ -151,6 +151,10 @@ struct Encode<'a, T> {
 }
 
 impl<T: Element> Job<T> for Encode<'_, T> {
+    fn weights(&self) -> Option<&[f64]> {
+        self.factorization.weights()
+    }
+
     fn subtrahend(&self) -> &Subtrahend<T> {
         &self.subtrahend
     }

@@ -35,6 +35,7 @@ pub struct Factorization {
     /// The table is computed with as `W * 2^exponent`.
     exponent: i32,
     basis: Basis,
+    weights: Option<Vec<f64>>,
 }
 
 /// Orthonormal vectors on the smaller side of the table.
@@ -77,7 +78,7 @@ pub fn factorize(rows: &dyn Rows, max_rank: Option<usize>, observer: &dyn Observ
         orient(&mut projected, width, Some((&mut vectors, height)));
         Basis::Left { vectors, projected }
     };
-    Ok(Factorization { shape, spectrum, rank, exponent, basis })
+    Ok(Factorization { shape, spectrum, rank, exponent, basis, weights: None })
 }
 
 /// Eigenvalues of the smaller Gram matrix, `rank` eigenvectors, and the exponent of the scale.
@@ -104,7 +105,7 @@ fn decompose(
 }
 
 /// Refuses a table without entries.
-pub(super) fn check_entries(rows: &dyn Rows) -> Result<()> {
+pub(crate) fn check_entries(rows: &dyn Rows) -> Result<()> {
     match rows.shape() {
         (0, _) | (_, 0) => Err(Error::new(ErrorKind::Request, "a table without entries cannot be factorized")
             .expected("at least one row and one column")
@@ -203,6 +204,29 @@ impl Factorization {
         self.rank
     }
 
+    /// The right singular vectors, `[max_rank, d]` row-major, each of length one. Those of singular values that are
+    /// zero or drown in rounding are zero or have no meaning where `V < d`.
+    pub fn right_singular_vectors(&self) -> Vec<f64> {
+        let mut vectors = self.right_rows().to_vec();
+        if self.right_vectors().is_none() {
+            for vector in vectors.chunks_exact_mut(self.shape.1) {
+                let norm = vector.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+                vector.iter_mut().for_each(|entry| *entry = if norm > 0.0 { *entry / norm } else { 0.0 });
+            }
+        }
+        vectors
+    }
+
+    /// Says that what was factorized is `D^(1/2) W`, where D holds `weights` of rows, and that W is to be encoded: A gets
+    /// the inverse of the scaling, and errors are measured with the weights too.
+    pub(crate) fn of_weighted(self, weights: Option<Vec<f64>>) -> Self {
+        Factorization { weights, ..self }
+    }
+
+    pub(super) fn weights(&self) -> Option<&[f64]> {
+        self.weights.as_deref()
+    }
+
     pub(super) fn exponent(&self) -> i32 {
         self.exponent
     }
@@ -219,7 +243,10 @@ impl Factorization {
     pub(super) fn wide_left(&self, row: usize, j: usize, power: f64) -> f64 {
         match &self.basis {
             Basis::Right(_) => 0.0,
-            Basis::Left { vectors, .. } => vectors[j * self.shape.0 + row] * power,
+            Basis::Left { vectors, .. } => {
+                let root = self.weights.as_ref().map_or(1.0, |weights| weights[row].sqrt());
+                vectors[j * self.shape.0 + row] * power / root
+            }
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) fn power_of_two(exponent: i32) -> f64 {
 
 /// Refuses a weight that is no finite number, in rows that begin with row `start`. The caller adds the tensor and the
 /// path.
-pub(super) fn check_finite<T: Element>(start: usize, columns: usize, block: &[T]) -> Result<()> {
+pub(crate) fn check_finite<T: Element>(start: usize, columns: usize, block: &[T]) -> Result<()> {
     match block.iter().map(|value| value.double()).enumerate().find(|(_, value)| !value.is_finite()) {
         None => Ok(()),
         Some((at, value)) => {

@@ -26,6 +26,7 @@
 //! Beyond the table, at most three matrices of `d` x `d` doubles and 64 MiB.
 
 mod block;
+mod bound;
 mod buffer;
 mod eigen;
 mod element;
@@ -35,16 +36,25 @@ mod frame;
 mod gram;
 mod kernel;
 mod loops;
+mod nearest;
+mod overlap;
 mod panels;
 mod product;
 mod residual;
 mod secular;
 mod spectrum;
+mod sweep;
 mod tear;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};
+pub(crate) use factorize::check_entries;
 pub use factorize::{Factorization, factorize, spectrum};
+pub(crate) use frame::check_finite;
+pub(crate) use kernel::{InstructionSet, Work};
+pub use nearest::nearest;
+pub use overlap::eigenspace_overlap;
 pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;
+pub(crate) use sweep::{Chunk, Map, Moments, read_scaled, solve_positive, sweep};

@@ -1,13 +1,15 @@
 //! The manifest: what was done to which bytes, so that anyone can check it later.
 
+mod conversion;
 mod schema;
 mod source;
 mod verify;
 
 pub use schema::{
-    Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, SCHEMA_VERSION, SUMS_NAME, Source, TableRecord,
-    TensorRecord, WeightsBytes,
+    ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, RunnerUp, SCHEMA_VERSION,
+    SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
 };
+pub(crate) use source::same_elements;
 pub use source::{decode, verify_source};
 pub(crate) use verify::sums_of;
 pub use verify::{Change, Difference, Subject, Verification, verify};

@@ -1,5 +1,6 @@
 //! The manifest's data, and its one canonical text. `docs/manifest.schema.json` describes the same.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,16 @@ pub struct Manifest {
     pub request: Map<String, Value>,
     /// The tables that were encoded (`compress`) or multiplied out (`restore`).
     pub tables: Vec<TableRecord>,
+    /// Tensors that `convert` renamed or cast, in the order of the source.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub conversions: Vec<ConversionRecord>,
+    /// Tensors of the source that were not asked for, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_out: Vec<String>,
+    /// Tensors that share the storage of another in the source and are stored as that one only: by their name in the
+    /// source, the name of the one in the output.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub stored_once: BTreeMap<String, String>,
     /// Every file of the output but the manifest and `SHA256SUMS`, sorted by path.
     pub files: Vec<FileRecord>,
     /// Size of all weight files.
@@ -56,6 +67,8 @@ pub enum Operation {
     Compress,
     /// Encoded tables were decoded to dense ones.
     Restore,
+    /// Tensors were written in another format, dtype, division into files or under other names.
+    Convert,
 }
 
 /// The checkpoint that went in.
@@ -106,6 +119,30 @@ impl TensorRecord {
     }
 }
 
+/// A tensor that `convert` renamed or cast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversionRecord {
+    /// Its name in the source.
+    pub source: String,
+    /// Its name in the output.
+    pub name: String,
+    /// Element type in the source.
+    pub dtype_before: Dtype,
+    /// Element type in the output.
+    pub dtype_after: Dtype,
+    /// What the cast changed, over the elements that stayed finite; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub errors: Option<Errors>,
+    /// Finite elements that became infinite, which only `--allow-overflow` permits.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub overflowed: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// A table: what it was and what it became.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +175,23 @@ pub struct TableRecord {
     pub flops_per_token: u64,
     /// Errors against the source, measured on the bytes written.
     pub errors: Errors,
+    /// The other methods, the least error first, where the best of them was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub runners_up: Vec<RunnerUp>,
+}
+
+/// A method that was measured and not taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunnerUp {
+    /// Name of the codec.
+    pub method: String,
+    /// Its parameters at that size.
+    pub setting: Map<String, Value>,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// Errors against the source, measured on what it would have written.
+    pub errors: Errors,
 }
 
 /// Errors of a table's decoded form against its source.
@@ -146,6 +200,9 @@ pub struct TableRecord {
 pub struct Errors {
     /// `||W - decode||_F / ||W||_F`.
     pub relative_frobenius: f64,
+    /// The same with every row's squares times its weight; absent where rows have no weights.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weighted_relative_frobenius: Option<f64>,
     /// `max |W - decode|`.
     pub max_absolute: f64,
 }

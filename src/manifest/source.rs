@@ -6,16 +6,16 @@ use std::path::Path;
 use super::verify::{file_change, inside};
 use super::{Change, Manifest, Operation, Subject, TableRecord, Verification};
 use crate::checkpoint::{Checkpoint, TensorId};
-use crate::codec::{self, Measured};
+use crate::codec::{self, Measured, RowWeights};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
-use crate::tensor::Rows;
+use crate::tensor::{Rows, TensorMeta};
 
 /// Relative difference between a stated and a recomputed error that is put down to another order of summation or
 /// another processor.
 const TOLERANCE: f64 = 1e-5;
 /// Errors below this fraction of the table's norm are rounding of the arithmetic that measures them.
-const FLOOR: f64 = 1e-7;
+const FLOOR: f64 = 1e-6;
 
 /// Adds to `result` every way in which `output` does not follow from `source` as `manifest` says.
 ///
@@ -25,16 +25,23 @@ pub fn verify_source(
     manifest: &Manifest,
     output: &Path,
     source: &Path,
+    row_weights: Option<&RowWeights>,
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
+    let row_weights = recorded_weights(manifest, row_weights)?;
     let source = Checkpoint::open(source)?;
     let output = Checkpoint::open(output)?;
     check_files(manifest, &source, result, observer)?;
-    check_untouched(manifest, &source, &output, result, observer)?;
+    match manifest.operation {
+        Operation::Convert => super::conversion::check(manifest, &source, &output, result, observer)?,
+        Operation::Compress | Operation::Restore => {
+            check_untouched(manifest, &source, &output, result, observer)?;
+        }
+    }
     for table in &manifest.tables {
         observer.stage("measure", &table.name, table.shape[0] as u64);
-        check_table(manifest.operation, table, &source, &output, result, observer)
+        check_table(manifest.operation, table, &source, &output, row_weights, result, observer)
             .map_err(|error| error.tensor(&table.name))?;
     }
     result.differences.sort();
@@ -81,16 +88,17 @@ fn check_untouched(
     let names: BTreeSet<&str> = source.tensors().chain(output.tensors()).map(|(_, meta)| meta.name.as_str()).collect();
     for name in names.difference(&touched) {
         observer.check()?;
-        match (source.find(name), output.find(name)) {
+        let stored = manifest.stored_once.get(*name).map_or(*name, String::as_str);
+        match (source.find(name), output.find(name).or_else(|| output.find(stored))) {
             (Some(before), Some(after)) => {
-                if source.meta(before) != output.meta(after) {
+                if !same_kind(source.meta(before), output.meta(after)) {
                     let (before, after) = (source.meta(before), output.meta(after));
                     let detail = format!(
                         "untouched, but {} {:?} in the source and {} {:?} here",
                         before.dtype, before.shape, after.dtype, after.shape
                     );
                     result.note(Subject::Tensor, name, Change::Changed, detail);
-                } else if source.bytes(before)? != output.bytes(after)? {
+                } else if !same_elements((source, before), (output, after))? {
                     result.note(Subject::Tensor, name, Change::Changed, "untouched, but other bytes in the source");
                 }
             }
@@ -101,17 +109,31 @@ fn check_untouched(
     Ok(())
 }
 
+fn same_kind(left: &TensorMeta, right: &TensorMeta) -> bool {
+    (left.dtype, &left.shape) == (right.dtype, &right.shape)
+}
+
+/// Whether two tensors of one dtype and shape have the same elements, in memory that does not grow with them.
+pub(crate) fn same_elements(left: (&Checkpoint, TensorId), right: (&Checkpoint, TensorId)) -> Result<bool> {
+    let plain = |(checkpoint, id): (&Checkpoint, TensorId)| checkpoint.is_mapped(id);
+    if plain(left) && plain(right) {
+        return Ok(left.0.bytes(left.1)? == right.0.bytes(right.1)?);
+    }
+    Ok(left.0.digest(left.1)? == right.0.digest(right.1)?)
+}
+
 fn check_table(
     operation: Operation,
     table: &TableRecord,
     source: &Checkpoint,
     output: &Checkpoint,
+    row_weights: Option<&RowWeights>,
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
     // A restored table is dense, and its source is the encoded one.
     let (dense_side, encoded_side) = match operation {
-        Operation::Compress => (source, output),
+        Operation::Compress | Operation::Convert => (source, output),
         Operation::Restore => (output, source),
     };
     let Some(dense) = dense_side.find(&table.name) else {
@@ -120,7 +142,7 @@ fn check_table(
     };
     for tied in &table.tied {
         let same = match dense_side.find(tied) {
-            Some(id) => dense_side.bytes(id)? == dense_side.bytes(dense)?,
+            Some(id) => same_elements((dense_side, id), (dense_side, dense))?,
             None => false,
         };
         if !same {
@@ -138,13 +160,18 @@ fn check_table(
         result.note(Subject::Table, &table.name, Change::Changed, detail);
         return Ok(());
     }
-    let measured = measure(table, dense_side, dense, encoded_side, observer)?;
+    let weights = row_weights.map(|weights| weights.of_rows(table.shape[0])).transpose()?;
+    let measured = measure(table, dense_side, dense, encoded_side, weights.as_deref(), observer)?;
     let norm = measured.squared_norm.sqrt();
     let stated = [
         ("relative_frobenius", table.errors.relative_frobenius, measured.relative_frobenius_error(), 1.0),
         ("max_absolute", table.errors.max_absolute, measured.max_absolute_error, norm),
     ];
-    for (name, stated, found, scale) in stated {
+    // Without the weights nothing can be said of the weighted error.
+    let weighted = table.errors.weighted_relative_frobenius.zip(measured.weighted);
+    let weighted =
+        weighted.map(|(stated, found)| ("weighted_relative_frobenius", stated, found.relative_frobenius_error(), 1.0));
+    for (name, stated, found, scale) in stated.into_iter().chain(weighted) {
         if (stated - found).abs() > TOLERANCE * stated.abs().max(found.abs()) + FLOOR * scale || !found.is_finite() {
             let detail = format!("errors.{name}: {stated} is stated, {found} is measured");
             result.note(Subject::Table, &table.name, Change::Changed, detail);
@@ -153,16 +180,32 @@ fn check_table(
     Ok(())
 }
 
+/// The weights that the manifest names: those given, where their digest fits, or Zipf's.
+fn recorded_weights<'w>(manifest: &Manifest, given: Option<&'w RowWeights>) -> Result<Option<&'w RowWeights>> {
+    let recorded = manifest.request.get("row_weights").and_then(|name| name.as_str());
+    match (recorded, given) {
+        (Some("zipf"), None) => Ok(Some(&RowWeights::Zipf)),
+        (_, None) => Ok(None),
+        (Some(recorded), Some(given)) if recorded == given.to_string() => Ok(Some(given)),
+        (recorded, Some(given)) => {
+            Err(Error::new(ErrorKind::Request, "the row weights are not those that the manifest names")
+                .expected(recorded.unwrap_or("none").to_owned())
+                .found(given.to_string()))
+        }
+    }
+}
+
 fn measure(
     table: &TableRecord,
     dense_side: &Checkpoint,
     dense: TensorId,
     encoded_side: &Checkpoint,
+    weights: Option<&[f64]>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
     let rows = dense_side.rows(dense)?;
     let decoded = decode(table, encoded_side)?;
-    codec::measure(rows.as_ref(), decoded.as_ref(), observer)
+    codec::measure_weighted(rows.as_ref(), decoded.as_ref(), weights, observer)
 }
 
 /// The rows of an encoded table whose parts are in `checkpoint`.

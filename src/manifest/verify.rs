@@ -283,7 +283,7 @@ fn check_tables(manifest: &Manifest, result: &mut Verification) {
     for table in &manifest.tables {
         let mut bytes = 0u64;
         let tensors: &[String] = match manifest.operation {
-            Operation::Compress => &table.parts,
+            Operation::Compress | Operation::Convert => &table.parts,
             Operation::Restore => std::slice::from_ref(&table.name),
         };
         for part in tensors {

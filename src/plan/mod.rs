@@ -35,8 +35,10 @@ mod target;
 
 pub use allocate::{Allocation, allocate, fit_size};
 pub use ladder::{Ladder, Step};
+pub use number::bytes_within_reduction;
 pub use overrides::{Override, Overrides};
-pub use rank::{check_rank, largest_saving_rank, rank_for_reduction};
+pub use rank::{bytes_for_reduction, check_rank, largest_saving_rank, rank_for_reduction};
+pub(crate) use show::bare;
 pub use show::{Plan, TablePlan};
 pub use size::Size;
 pub use target::Target;

@@ -1,5 +1,7 @@
 //! Decimal fractions as the user wrote them: 0.9 is nine tenths, not the nearest double below it.
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// Significant digits after the point up to which products with any `u64` fit `u128`.
 const MAX_DIGITS: usize = 18;
 
@@ -23,6 +25,23 @@ pub(super) fn floor_of_fraction(fraction: f64, whole: u64) -> u64 {
         Some((numerator, denominator)) => (numerator * u128::from(whole) / denominator) as u64,
         None => (fraction * whole as f64).floor() as u64,
     }
+}
+
+/// The most bytes that remain of `whole` where the fraction `reduction` of them goes.
+///
+/// # Errors
+/// [`ErrorKind::Request`] unless `0 < reduction < 1`.
+pub fn bytes_within_reduction(reduction: f64, whole: u64) -> Result<u64> {
+    if !(reduction > 0.0 && reduction < 1.0) {
+        return Err(Error::new(ErrorKind::Request, "reduction is out of range")
+            .expected("a fraction above 0 and below 1")
+            .found(reduction.to_string()));
+    }
+    Ok(match decimal(reduction) {
+        // As in `floor_of_fraction`.
+        Some((numerator, denominator)) => ((denominator - numerator) * u128::from(whole) / denominator) as u64,
+        None => ((1.0 - reduction) * whole as f64).floor() as u64,
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A target for the tables whose full name matches a glob.
 ///
-/// Text form `GLOB:KEY=VALUE` with the keys `rank`, `reduction`, `energy` and `max-error`. The last colon divides,
+/// Text form `GLOB:KEY=VALUE` with the keys `rank`, `bits`, `reduction`, `energy` and `max-error`. The last colon divides,
 /// so a glob may hold colons.
 #[derive(Debug, Clone)]
 pub struct Override {
@@ -40,7 +40,9 @@ impl FromStr for Override {
     fn from_str(text: &str) -> Result<Self> {
         let malformed = |hint: &str| {
             Error::new(ErrorKind::Request, "not an override")
-                .expected("`GLOB:rank=64`, `GLOB:reduction=0.9`, `GLOB:energy=0.99` or `GLOB:max-error=0.1`")
+                .expected(
+                    "`GLOB:rank=64`, `GLOB:bits=4`, `GLOB:reduction=0.9`, `GLOB:energy=0.99` or `GLOB:max-error=0.1`",
+                )
                 .found(format!("`{}`", text.escape_debug()))
                 .hint(hint)
         };

@@ -39,6 +39,23 @@ pub fn rank_for_reduction(reduction: f64, rows: usize, columns: usize) -> Result
     Ok(rank)
 }
 
+/// The bytes that reduction `p` leaves of `dense` bytes: `floor((1 - p) dense)`, with `p` as the decimal written.
+///
+/// # Errors
+/// [`ErrorKind::Request`] unless `0 < p < 1`.
+pub fn bytes_for_reduction(reduction: f64, dense: u64) -> Result<u64> {
+    if !(reduction > 0.0 && reduction < 1.0) {
+        return Err(Error::new(ErrorKind::Request, "reduction is out of range")
+            .expected("a fraction above 0 and below 1")
+            .found(reduction.to_string()));
+    }
+    Ok(match decimal(reduction) {
+        // At most 10^18 * 2^64 < 2^128, and the quotient is at most `dense`.
+        Some((numerator, denominator)) => ((denominator - numerator) * u128::from(dense) / denominator) as u64,
+        None => ((1.0 - reduction) * dense as f64).floor() as u64,
+    })
+}
+
 /// Rounded down to six decimals, so that the value named is itself reachable.
 fn floor6(value: f64) -> f64 {
     (value * 1e6).floor() / 1e6

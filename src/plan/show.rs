@@ -36,6 +36,9 @@ pub struct TablePlan {
     pub flops_per_token_after: u64,
     /// `||W - decode||_F / ||W||_F` as predicted.
     pub relative_frobenius_error: f64,
+    /// Whether rows count by their weights in it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weighted: bool,
     /// Sum of kept squared singular values over the sum of all; absent where the method has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retained_energy: Option<f64>,
@@ -88,7 +91,7 @@ impl fmt::Display for Plan {
 
 impl TablePlan {
     fn cells(&self) -> [String; 10] {
-        let setting: Vec<_> = self.setting.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let setting: Vec<_> = self.setting.iter().map(|(key, value)| format!("{key}={}", bare(value))).collect();
         let dtype = match self.dtype == self.stored_dtype {
             true => self.dtype.to_string(),
             false => format!("{} -> {}", self.dtype, self.stored_dtype),
@@ -102,10 +105,15 @@ impl TablePlan {
             change(self.parameters_before, self.parameters_after),
             change(self.bytes_before, self.bytes_after),
             change(self.flops_per_token_before, self.flops_per_token_after),
-            format!("{:.6}", self.relative_frobenius_error),
+            format!("{:.6}{}", self.relative_frobenius_error, if self.weighted { " (weighted)" } else { "" }),
             self.retained_energy.map_or_else(|| "-".into(), |energy| format!("{energy:.6}")),
         ]
     }
+}
+
+/// A parameter without the quotes of JSON.
+pub(crate) fn bare(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), |text| text.escape_debug().to_string())
 }
 
 fn change(before: u64, after: u64) -> String {

@@ -9,10 +9,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The one thing that a compression has to reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target {
-    /// The fraction of each table's parameters that goes, in (0, 1).
+    /// The fraction of each table's parameters (low rank) or bytes that goes, in (0, 1).
     Reduction(f64),
     /// The rank of each table, at least 1.
     Rank(usize),
+    /// The width of codes.
+    Bits(u32),
     /// The least retained energy of each table, in (0, 1].
     Energy(f64),
     /// The largest predicted relative Frobenius error of each table, in (0, 1).
@@ -22,7 +24,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The target named `key` (`reduction`, `rank`, `energy`, `max-error`, `target-size`) with `value` as text.
+    /// The target named `key` (`reduction`, `rank`, `bits`, `energy`, `max-error`, `target-size`) with `value` as text.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] where the key is unknown or the value is not in its range.
@@ -30,12 +32,13 @@ impl Target {
         let target = match key {
             "reduction" => Target::Reduction(number(key, value)?),
             "rank" => Target::Rank(number(key, value)?),
+            "bits" => Target::Bits(number(key, value)?),
             "energy" => Target::Energy(number(key, value)?),
             "max-error" => Target::MaxError(number(key, value)?),
             "target-size" => Target::Size(value.parse()?),
             _ => {
                 return Err(Error::new(ErrorKind::Request, "unknown target")
-                    .expected("`reduction`, `rank`, `energy`, `max-error` or `target-size`")
+                    .expected("`reduction`, `rank`, `bits`, `energy`, `max-error` or `target-size`")
                     .found(format!("`{}`", key.escape_debug())));
             }
         };
@@ -51,6 +54,7 @@ impl Target {
         let (fits, expected) = match *self {
             Target::Reduction(p) => (p > 0.0 && p < 1.0, "a fraction above 0 and below 1"),
             Target::Rank(rank) => (rank >= 1, "a whole number of at least 1"),
+            Target::Bits(bits) => (bits >= 1, "a whole number of at least 1"),
             Target::Energy(energy) => (energy > 0.0 && energy <= 1.0, "a fraction above 0 and at most 1"),
             Target::MaxError(error) => (error > 0.0 && error < 1.0, "a relative error above 0 and below 1"),
             Target::Size(Size::Bytes(bytes)) => (bytes >= 1, "at least one byte"),
@@ -64,6 +68,7 @@ impl Target {
         match self {
             Target::Reduction(_) => "reduction",
             Target::Rank(_) => "rank",
+            Target::Bits(_) => "bits",
             Target::Energy(_) => "energy",
             Target::MaxError(_) => "max-error",
             Target::Size(_) => "target-size",
@@ -74,6 +79,7 @@ impl Target {
         match self {
             Target::Reduction(value) | Target::Energy(value) | Target::MaxError(value) => value.to_string(),
             Target::Rank(rank) => rank.to_string(),
+            Target::Bits(bits) => bits.to_string(),
             Target::Size(size) => size.to_string(),
         }
     }
@@ -86,7 +92,7 @@ impl fmt::Display for Target {
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
-    let expected = if key == "rank" { "a whole number of at least 1" } else { "a number such as 0.9" };
+    let expected = if matches!(key, "rank" | "bits") { "a whole number of at least 1" } else { "a number such as 0.9" };
     value.trim().parse().map_err(|_| out_of_range(key, expected, &format!("`{}`", value.escape_debug())))
 }
 

@@ -1,8 +1,11 @@
 //! What was found or done, for people to read.
 
 mod columns;
+pub mod comparison;
+mod diff;
 mod inspection;
 pub mod text;
 
 pub use columns::columns;
+pub use diff::diff;
 pub use inspection::inspection;

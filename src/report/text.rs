@@ -4,24 +4,29 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::manifest::{Manifest, Operation, TableRecord, Verification};
+use crate::plan::bare;
 
 use super::columns;
 
-/// What `compress` or `restore` made.
+/// What `compress`, `restore` or `convert` made.
 pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
     let mut text = match manifest.operation {
         Operation::Compress => compressed(&manifest.tables),
         Operation::Restore => restored(&manifest.tables),
+        Operation::Convert => converted(manifest),
     };
     for table in manifest.tables.iter().filter(|table| !table.tied.is_empty()) {
         let mut names = table.tied.clone();
         names.push(table.name.clone());
         let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
         let times = match manifest.operation {
-            Operation::Compress => "stored once",
+            Operation::Compress | Operation::Convert => "stored once",
             Operation::Restore => "the same table",
         };
         let _ = writeln!(text, "{times}: {}", names.join(", "));
+    }
+    for (name, kept) in &manifest.stored_once {
+        let _ = writeln!(text, "stored once: {}, {}", name.escape_debug(), kept.escape_debug());
     }
     let weights = manifest.weights_bytes;
     let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
@@ -31,17 +36,51 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
     text
 }
 
+fn converted(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    if !manifest.conversions.is_empty() {
+        let header = ["tensor", "from", "dtype", "relative error"].map(String::from);
+        let rows = manifest.conversions.iter().map(|record| {
+            let renamed = record.source != record.name;
+            let cast = record.dtype_before != record.dtype_after;
+            [
+                record.name.escape_debug().to_string(),
+                if renamed { record.source.escape_debug().to_string() } else { String::new() },
+                if cast { format!("{} -> {}", record.dtype_before, record.dtype_after) } else { String::new() },
+                record.errors.map_or(String::new(), |errors| format!("{:.6}", errors.relative_frobenius)),
+            ]
+        });
+        let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+        text.push_str(&columns(&rows, [false, false, false, true]));
+    }
+    for record in manifest.conversions.iter().filter(|record| record.overflowed > 0) {
+        let _ = writeln!(
+            text,
+            "overflow: {} elements of {} are infinite now",
+            record.overflowed,
+            record.name.escape_debug()
+        );
+    }
+    if !manifest.left_out.is_empty() {
+        let _ = writeln!(text, "left out: {} tensors", manifest.left_out.len());
+    }
+    text
+}
+
 fn compressed(tables: &[TableRecord]) -> String {
     let header = ["table", "shape", "method", "setting", "bytes", "relative error"].map(String::from);
     let rows = tables.iter().map(|table| {
-        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let setting: Vec<_> = table.setting.iter().map(|(key, value)| format!("{key} {}", bare(value))).collect();
         [
             table.name.escape_debug().to_string(),
             format!("[{}, {}]", table.shape[0], table.shape[1]),
             table.method.clone(),
             setting.join(", "),
             change(table.bytes_before, table.bytes_after),
-            format!("{:.6}", table.errors.relative_frobenius),
+            match table.errors.weighted_relative_frobenius {
+                None => format!("{:.6}", table.errors.relative_frobenius),
+                Some(weighted) => format!("{:.6}, weighted {weighted:.6}", table.errors.relative_frobenius),
+            },
         ]
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();

@@ -21,6 +21,9 @@ pub trait Store: Copy {
     /// # Errors
     /// [`Overflow`] where a finite value is out of the range of `dtype`; `out` is of no use then.
     fn store(values: &mut [Self], dtype: Dtype, out: &mut Vec<u8>) -> Result<(), Overflow>;
+
+    /// Positive or negative infinity.
+    fn infinity(negative: bool) -> Self;
 }
 
 /// Rounds through `$stored` and appends; `$half` and `$back` name the slice conversions of the half crate.
@@ -50,6 +53,10 @@ impl Store for f32 {
         }
         Ok(())
     }
+
+    fn infinity(negative: bool) -> f32 {
+        if negative { f32::NEG_INFINITY } else { f32::INFINITY }
+    }
 }
 
 impl Store for f64 {
@@ -70,6 +77,10 @@ impl Store for f64 {
             }
         }
         Ok(())
+    }
+
+    fn infinity(negative: bool) -> f64 {
+        if negative { f64::NEG_INFINITY } else { f64::INFINITY }
     }
 }
 

@@ -38,6 +38,21 @@ pub trait Rows: Sync {
     fn read_f64(&self, rows: Range<usize>, out: &mut [f64]) -> Result<()>;
 }
 
+/// Writes rows `range` of `rows` to `out` as their readers get them: singles widened, unless the table needs doubles.
+/// A decoded table may be computed with more digits than that when it is read as doubles.
+///
+/// # Errors
+/// Where the rows cannot be read or decoded.
+pub fn read_as_stored(rows: &dyn Rows, range: Range<usize>, out: &mut [f64]) -> Result<()> {
+    if rows.precision() == Precision::Double {
+        return rows.read_f64(range, out);
+    }
+    let mut single = vec![0.0f32; out.len()];
+    rows.read_f32(range, &mut single)?;
+    out.iter_mut().zip(single).for_each(|(out, value)| *out = f64::from(value));
+    Ok(())
+}
+
 /// Row-major little-endian numbers in memory, at any alignment.
 #[derive(Debug, Clone, Copy)]
 pub struct MappedRows<'a> {

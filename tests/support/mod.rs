@@ -1,7 +1,9 @@
 //! What the test programs share: the binary, fixtures, directories as values, weights as values.
 #![allow(dead_code, reason = "each test program includes this module and uses a part of it")]
 
+pub(crate) mod encoded;
 pub(crate) mod files;
+pub(crate) mod pickles;
 pub(crate) mod tree;
 pub(crate) mod weights;
 

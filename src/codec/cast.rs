@@ -1,0 +1,205 @@
+//! A table in a narrower float: the point of the fixed-point family that every loader reads.
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+use super::{Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::plan::bytes_within_reduction;
+use crate::tensor::{Dtype, MappedRows, Rows, Store, TensorMeta};
+
+/// Rounding each number to a narrower float: F16 unless another dtype is asked for.
+pub struct Cast;
+
+/// The key of the element type in a [`Setting`].
+const DTYPE: &str = "dtype";
+/// Numbers of a block.
+const BLOCK_VALUES: usize = 1 << 15;
+/// Blocks in flight, whatever the number of threads.
+const BLOCKS_AT_ONCE: usize = 64;
+
+impl Codec for Cast {
+    fn name(&self) -> &'static str {
+        "cast"
+    }
+
+    fn summary(&self) -> &'static str {
+        "each number rounded to a narrower float, F16 unless `--dtype` says otherwise"
+    }
+
+    fn reference(&self) -> &'static str {
+        "IEEE 754-2019, roundTiesToEven"
+    }
+
+    fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
+        let dtype = narrower(table, options)?;
+        let bits = dtype.bits();
+        let refuse = |found: String| {
+            let summary = "a cast cannot meet the target";
+            Err(Error::new(ErrorKind::Request, summary).expected(format!("{bits} bits, those of {dtype}")).found(found))
+        };
+        match target {
+            DirectTarget::Rank(rank) => refuse(format!("rank {rank}")),
+            DirectTarget::Bits(asked) if asked != bits => refuse(format!("{asked} bits")),
+            DirectTarget::Reduction(reduction) => {
+                let limit = bytes_within_reduction(reduction, table.dtype.bytes() as u64 * 1_000_000)?;
+                let own = dtype.bytes() as u64 * 1_000_000;
+                if own > limit { refuse(format!("reduction {reduction}")) } else { Ok(setting(dtype)) }
+            }
+            DirectTarget::Bits(_) => Ok(setting(dtype)),
+        }
+    }
+
+    fn analyze(
+        &self,
+        table: &Table<'_>,
+        options: &Options,
+        demand: Demand<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Box<dyn Analysis>> {
+        let dtype = match demand {
+            Demand::Ladder => narrower(table, options)?,
+            Demand::Only(setting) => dtype_of(setting)?,
+        };
+        let (rows, columns) = table.rows.shape();
+        let part = TensorMeta { name: table.name.to_owned(), dtype, shape: vec![rows, columns] };
+        let measured = convert(table.rows, dtype, &mut |_| Ok(()), observer)?;
+        let point = Point {
+            setting: setting(dtype),
+            parameters: part.elements().unwrap_or_default(),
+            parts: vec![part],
+            squared_error: measured.squared_error,
+            retained_energy: None,
+            flops_per_token: 0,
+        };
+        Ok(Box::new(Casting { dtype, squared_norm: measured.squared_norm, point: [point] }))
+    }
+
+    fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
+        let dtype = dtype_of(setting)?;
+        let malformed = |found: String| {
+            Error::new(ErrorKind::Malformed, "not the part of a cast table")
+                .expected(format!("{dtype} [_, _]"))
+                .found(found)
+        };
+        let [part] = parts else { return Err(malformed(format!("{} parts", parts.len()))) };
+        let shape = part.meta.matrix().filter(|_| part.meta.dtype == dtype);
+        let (rows, columns) = shape
+            .ok_or_else(|| malformed(format!("{} {:?}", part.meta.dtype, part.meta.shape)).tensor(&part.meta.name))?;
+        let rows = MappedRows::new(part.bytes, dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))?;
+        Ok(Box::new(rows))
+    }
+
+    fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
+        Some(Native::Plain)
+    }
+}
+
+/// The dtype asked for, where it is narrower than the table's.
+fn narrower(table: &Table<'_>, options: &Options) -> Result<Dtype> {
+    let dtype = options.dtype.unwrap_or(Dtype::F16);
+    if dtype.is_table_float() && dtype.bits() < table.dtype.bits() {
+        return Ok(dtype);
+    }
+    Err(Error::new(ErrorKind::Request, "the cast would not save bytes")
+        .expected(format!("a float narrower than {}", table.dtype))
+        .found(dtype.name())
+        .hint("choose another `--dtype`, or leave the table out with `--exclude`"))
+}
+
+fn setting(dtype: Dtype) -> Setting {
+    Setting::from_iter([(DTYPE.to_owned(), Value::from(dtype.name()))])
+}
+
+fn dtype_of(setting: &Setting) -> Result<Dtype> {
+    let dtype = setting.get(DTYPE).and_then(Value::as_str).and_then(|name| name.parse::<Dtype>().ok());
+    dtype.filter(|dtype| dtype.is_table_float()).ok_or_else(|| {
+        Error::new(ErrorKind::Malformed, "the setting of a cast has no dtype")
+            .expected(format!("`{DTYPE}`, a float"))
+            .found(Value::Object(setting.clone()).to_string())
+    })
+}
+
+struct Casting {
+    dtype: Dtype,
+    squared_norm: f64,
+    point: [Point; 1],
+}
+
+impl Analysis for Casting {
+    fn squared_norm(&self) -> f64 {
+        self.squared_norm
+    }
+
+    fn points(&self) -> &[Point] {
+        &self.point
+    }
+
+    fn encode(
+        &self,
+        rows: &dyn Rows,
+        point: usize,
+        sink: &mut dyn PartSink,
+        observer: &dyn Observer,
+    ) -> Result<Measured> {
+        if point != 0 {
+            return Err(Error::new(ErrorKind::Request, "no such operating point"));
+        }
+        convert(rows, self.dtype, &mut |bytes| sink.write(0, bytes), observer)
+    }
+}
+
+/// Rounds `rows` to `dtype`, gives `sink` the bytes in order, and measures what rounding changed.
+fn convert(
+    rows: &dyn Rows,
+    dtype: Dtype,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    observer: &dyn Observer,
+) -> Result<Measured> {
+    let (count, columns) = rows.shape();
+    let height = (BLOCK_VALUES / columns.max(1)).max(1);
+    let starts: Vec<usize> = (0..count).step_by(height).collect();
+    let mut total = Measured::default();
+    for starts in starts.chunks(BLOCKS_AT_ONCE) {
+        observer.check()?;
+        let block = |&start: &usize| convert_block(rows, start..count.min(start + height), dtype);
+        let made: Vec<Result<(Vec<u8>, Measured)>> = starts.par_iter().map(block).collect();
+        for made in made {
+            let (bytes, own) = made?;
+            total.squared_norm += own.squared_norm;
+            total.squared_error += own.squared_error;
+            total.max_absolute_error = total.max_absolute_error.max(own.max_absolute_error);
+            sink(&bytes)?;
+            observer.advance(bytes.len() as u64);
+        }
+    }
+    Ok(total)
+}
+
+fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -> Result<(Vec<u8>, Measured)> {
+    let columns = rows.shape().1;
+    let mut exact = vec![0.0f64; range.len() * columns];
+    rows.read_f64(range.clone(), &mut exact)?;
+    let place = |index: usize| format!("row {}, column {}", range.start + index / columns, index % columns);
+    if let Some(at) = exact.iter().position(|value| !value.is_finite()) {
+        return Err(Error::new(ErrorKind::NonFinite, "a weight is not finite")
+            .expected("finite numbers only")
+            .found(format!("{} in {}", exact[at], place(at))));
+    }
+    let (mut rounded, mut bytes) = (exact.clone(), Vec::new());
+    f64::store(&mut rounded, dtype, &mut bytes).map_err(|overflow| {
+        Error::new(ErrorKind::NonFinite, "a weight leaves the range of the dtype")
+            .expected(format!("a finite {dtype}"))
+            .found(format!("{} in {}", overflow.value, place(overflow.index)))
+            .hint("cast to a dtype of wider range with `--dtype bf16`")
+    })?;
+    let mut sums = Measured::default();
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        let error = (exact - rounded).abs();
+        sums.squared_norm += exact * exact;
+        sums.squared_error += error * error;
+        sums.max_absolute_error = sums.max_absolute_error.max(error);
+    }
+    Ok((bytes, sums))
+}

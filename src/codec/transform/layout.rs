@@ -1,0 +1,182 @@
+//! What is stored, and how large it is.
+
+use super::basis;
+use super::codebook::level_count;
+use super::gains::{GAIN_BITS, GAINS};
+use super::{BITS, COLUMNS};
+use crate::codec::{Part, Setting};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{Dtype, TensorMeta};
+
+/// Columns of a table that is read back: what stays within memory whatever a setting says.
+const MAX_COLUMNS: u64 = 1 << 24;
+
+/// The sums that the sizes of all parts follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    height: usize,
+    width: usize,
+    components: usize,
+    row_bits: usize,
+    levels: usize,
+    basis_bytes: u64,
+}
+
+impl Extent {
+    /// A table `[height, width]` of which no component is kept.
+    pub(super) fn new(height: usize, width: usize) -> Extent {
+        Extent { height, width, components: 0, row_bits: GAIN_BITS, levels: 0, basis_bytes: 0 }
+    }
+
+    /// With components of these bits.
+    fn of(height: usize, width: usize, bits: &[u8]) -> Extent {
+        bits.iter().fold(Extent::new(height, width), |extent, &bits| extent.with(0, bits))
+    }
+
+    /// With one component at `after` bits instead of `before`, of which zero means that it is not kept.
+    #[must_use]
+    pub(super) fn with(mut self, before: u8, after: u8) -> Extent {
+        for (bits, add) in [(after, true), (before, false)] {
+            if bits > 0 {
+                let change = |value: usize, by: usize| if add { value + by } else { value - by };
+                let vector = basis::vector_bytes(bits, self.width as u64);
+                self.components = change(self.components, 1);
+                self.row_bits = change(self.row_bits, usize::from(bits));
+                self.levels = change(self.levels, level_count(bits));
+                self.basis_bytes = if add { self.basis_bytes + vector } else { self.basis_bytes - vector };
+            }
+        }
+        self
+    }
+
+    /// Bits that a row leaves unused at the end of its last byte.
+    pub(super) fn spare_bits(&self) -> usize {
+        self.row_bits.next_multiple_of(8) - self.row_bits
+    }
+
+    /// Bytes of the codes of a row.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.row_bits.div_ceil(8)
+    }
+
+    /// Bytes of all parts.
+    pub(super) fn bytes(&self) -> u64 {
+        self.height as u64 * self.row_bytes() as u64 + self.bytes_beside_codes()
+    }
+
+    /// Bytes of all parts with the codes counted by the bit.
+    pub(super) fn cost(&self) -> f64 {
+        self.height as f64 * self.row_bits as f64 / 8.0 + self.bytes_beside_codes() as f64
+    }
+
+    /// Bits, levels, basis, scales and gains.
+    fn bytes_beside_codes(&self) -> u64 {
+        9 * self.components as u64 + 2 * self.levels as u64 + self.basis_bytes + 8 * GAINS as u64
+    }
+
+    /// Numbers that are stored, each counted once whatever its bits.
+    pub(super) fn numbers(&self) -> u64 {
+        let per_component = self.height as u64 + self.width as u64 + 2;
+        self.components as u64 * per_component + self.levels as u64 + (self.height + GAINS) as u64
+    }
+
+    /// Floating-point operations for a row: its product with the basis.
+    pub(super) fn flops(&self) -> u64 {
+        2 * self.components as u64 * self.width as u64
+    }
+
+    /// The parts of the table `name`: codes, bits, levels, basis, scales, gains.
+    pub(super) fn parts(&self, name: &str) -> Vec<TensorMeta> {
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        let part = |name: &str, dtype, shape| TensorMeta { name: format!("{module}.{name}"), dtype, shape };
+        vec![
+            TensorMeta { name: name.to_owned(), dtype: Dtype::U8, shape: vec![self.height, self.row_bytes()] },
+            part("bits", Dtype::U8, vec![self.components]),
+            part("levels", Dtype::F16, vec![self.levels]),
+            part("basis", Dtype::U8, vec![self.basis_bytes as usize]),
+            part("scales", Dtype::F32, vec![2, self.components]),
+            part("gains", Dtype::F64, vec![GAINS]),
+        ]
+    }
+}
+
+/// The parts of a stored table, checked against each other.
+#[derive(Debug)]
+pub(super) struct Stored<'p> {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) row_bytes: usize,
+    /// Bits of each component's codes.
+    pub(super) bits: &'p [u8],
+    pub(super) codes: &'p [u8],
+    pub(super) levels: &'p [u8],
+    pub(super) basis: &'p [u8],
+    /// The components' level scales, then their basis steps.
+    pub(super) scales: Vec<f32>,
+    pub(super) gains: [f64; GAINS],
+}
+
+impl<'p> Stored<'p> {
+    /// Checks that `parts` are a table with `setting`.
+    pub(super) fn open(setting: &Setting, parts: &[Part<'p>]) -> Result<Stored<'p>> {
+        let width = setting.get(COLUMNS).and_then(serde_json::Value::as_u64);
+        let width = width.filter(|width| (1..=MAX_COLUMNS).contains(width)).ok_or_else(|| {
+            malformed("the setting has no number of columns")
+                .expected(format!("`{COLUMNS}` from 1 to {MAX_COLUMNS}"))
+                .found(serde_json::Value::Object(setting.clone()).to_string())
+        })? as usize;
+        let [codes, bits, levels, basis, scales, gains] = parts else {
+            return Err(malformed("a part is missing or too many").expected("6 parts").found(parts.len().to_string()));
+        };
+        if let Some(bad) = bits.bytes.iter().find(|bits| !BITS.contains(bits)) {
+            return Err(malformed("a component has a number of bits that there is not")
+                .tensor(&bits.meta.name)
+                .expected(format!("{} to {}", BITS.start(), BITS.end()))
+                .found(bad.to_string()));
+        }
+        let height = codes.meta.shape.first().copied().unwrap_or(0);
+        let extent = Extent::of(height, width, bits.bytes);
+        for (part, expected) in parts.iter().zip(extent.parts("")) {
+            let same = (part.meta.dtype, &part.meta.shape) == (expected.dtype, &expected.shape);
+            if !same || expected.bytes() != Some(part.bytes.len() as u64) {
+                return Err(malformed("a part does not fit the others")
+                    .tensor(&part.meta.name)
+                    .expected(format!("{} {:?}", expected.dtype, expected.shape))
+                    .found(format!("{} {:?} in {} bytes", part.meta.dtype, part.meta.shape, part.bytes.len())));
+            }
+        }
+        let numbers: Vec<f32> = scales.bytes.as_chunks().0.iter().map(|&scale| f32::from_le_bytes(scale)).collect();
+        check_finite(scales, numbers.iter().map(|&scale| scale.into()))?;
+        let mut values = [0.0; GAINS];
+        for (value, bytes) in values.iter_mut().zip(gains.bytes.as_chunks().0) {
+            *value = f64::from_le_bytes(*bytes);
+        }
+        check_finite(gains, values.into_iter())?;
+        Ok(Stored {
+            height,
+            width,
+            row_bytes: extent.row_bytes(),
+            bits: bits.bytes,
+            codes: codes.bytes,
+            levels: levels.bytes,
+            basis: basis.bytes,
+            scales: numbers,
+            gains: values,
+        })
+    }
+}
+
+fn malformed(summary: &str) -> Error {
+    Error::new(ErrorKind::Malformed, summary)
+}
+
+/// Refuses numbers that no encoder writes.
+pub(super) fn check_finite(part: &Part<'_>, mut numbers: impl Iterator<Item = f64>) -> Result<()> {
+    match numbers.find(|number| !number.is_finite()) {
+        None => Ok(()),
+        Some(number) => Err(Error::new(ErrorKind::NonFinite, "a part has a number that is not finite")
+            .tensor(&part.meta.name)
+            .expected("finite numbers")
+            .found(number.to_string())),
+    }
+}

@@ -1,0 +1,170 @@
+//! Transform coding: the table is rotated into its right singular basis, and each component is quantized in the
+//! number of bits that its variance is worth; none for most of a low-rank table.
+//!
+//! The mathematics is in `docs/methods.md`. [`learn`] looks at a table, [`allocate`] gives out the bits, [`encode`]
+//! writes through the search of [`trellis`], [`decode`] reads; [`layout`] says what the parts are.
+
+mod allocate;
+mod basis;
+mod bits;
+mod bound;
+mod codebook;
+mod decode;
+mod encode;
+mod gains;
+mod layout;
+mod learn;
+mod lloyd;
+mod trellis;
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use allocate::Milestone;
+use learn::Learned;
+
+pub use bound::rate_distortion_bound;
+
+use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::plan::bytes_within_reduction;
+use crate::tensor::Rows;
+
+/// Transform coding with reverse water-filling and trellis-coded components.
+pub struct Transform;
+
+/// The most bits of a component.
+const MOST_BITS: u8 = 8;
+/// Bits of a component that is kept.
+const BITS: RangeInclusive<u8> = 1..=MOST_BITS;
+/// Levels that the trellis offers for each code.
+const LEVELS_PER_CODE: usize = 2;
+
+/// The key of the bytes of all parts in a [`Setting`].
+const BYTES: &str = "bytes";
+/// The key of the number of columns.
+const COLUMNS: &str = "columns";
+
+impl Codec for Transform {
+    fn name(&self) -> &'static str {
+        "transform"
+    }
+
+    fn summary(&self) -> &'static str {
+        "0 to 8 bits for each component in the singular basis, by reverse water-filling, trellis-coded"
+    }
+
+    fn reference(&self) -> &'static str {
+        "Huang, Schultheiss, Block Quantization of Correlated Gaussian Random Variables, IEEE Transactions on \
+         Communications Systems 11, 1963; Marcellin, Fischer, Trellis Coded Quantization of Memoryless and \
+         Gauss-Markov Sources, IEEE Transactions on Communications 38, 1990"
+    }
+
+    fn resolve(&self, table: &Table<'_>, _options: &Options, target: DirectTarget) -> Result<Setting> {
+        let (height, width) = table.rows.shape();
+        let DirectTarget::Reduction(reduction) = target else {
+            return Err(Error::new(ErrorKind::Request, "this method gives each component its own number of bits")
+                .expected("a reduction, a maximum error or a size")
+                .found(format!("{target:?}"))
+                .hint("use `--reduction`, `--max-error` or `--target-size`"));
+        };
+        let dense = (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64);
+        Ok(setting(bytes_within_reduction(reduction, dense)?, width))
+    }
+
+    fn analyze(
+        &self,
+        table: &Table<'_>,
+        _options: &Options,
+        demand: Demand<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Box<dyn Analysis>> {
+        let (height, width) = table.rows.shape();
+        let learned = Learned::read(table, observer)?;
+        let mut milestones = learned.path.milestones.clone();
+        if milestones.is_empty() {
+            return Err(Error::new(ErrorKind::Request, "the method saves no bytes")
+                .expected("a table larger than its basis")
+                .found(format!("[{height}, {width}] in {}", table.dtype))
+                .hint("leave the table out with `--exclude`"));
+        }
+        if let Demand::Only(setting) = demand {
+            let limit = bytes_of(setting)?;
+            let within = milestones.partition_point(|milestone| milestone.bytes <= limit);
+            let least = milestones.first().map_or(0, |milestone| milestone.bytes);
+            milestones.truncate(within);
+            milestones = milestones.split_off(within.checked_sub(1).ok_or_else(|| {
+                Error::new(ErrorKind::Request, "the table does not fit in so few bytes")
+                    .expected(format!("at least {least} bytes"))
+                    .found(limit.to_string())
+                    .hint("ask for a smaller reduction, or leave the table out with `--exclude`")
+            })?);
+        }
+        let outside = learned.outside();
+        let points = milestones
+            .iter()
+            .map(|milestone| Point {
+                setting: setting(milestone.bytes, width),
+                parts: milestone.extent.parts(table.name),
+                squared_error: milestone.squared_error + outside,
+                retained_energy: None,
+                parameters: milestone.extent.numbers(),
+                flops_per_token: milestone.extent.flops(),
+            })
+            .collect();
+        Ok(Box::new(Ready { learned, milestones, points, shape: (height, width) }))
+    }
+
+    fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
+        decode::open(setting, parts)
+    }
+}
+
+/// A table with the ladder it can be stored at.
+struct Ready {
+    learned: Learned,
+    milestones: Vec<Milestone>,
+    points: Vec<Point>,
+    shape: (usize, usize),
+}
+
+impl Analysis for Ready {
+    fn squared_norm(&self) -> f64 {
+        self.learned.squared_norm
+    }
+
+    fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    fn encode(
+        &self,
+        rows: &dyn Rows,
+        point: usize,
+        sink: &mut dyn PartSink,
+        observer: &dyn Observer,
+    ) -> Result<Measured> {
+        let (Some(point), Some(milestone)) = (self.points.get(point), self.milestones.get(point)) else {
+            return Err(Error::new(ErrorKind::Request, "no such operating point"));
+        };
+        if rows.shape() != self.shape {
+            return Err(Error::new(ErrorKind::Request, "the table is not the one that was analyzed"));
+        }
+        let kept = self.learned.path.bits(milestone);
+        encode::encode(&self.learned, rows, &kept, point, sink, observer)
+    }
+}
+
+fn setting(bytes: u64, columns: usize) -> Setting {
+    Setting::from_iter([(BYTES.to_owned(), Value::from(bytes)), (COLUMNS.to_owned(), Value::from(columns))])
+}
+
+fn bytes_of(setting: &Setting) -> Result<u64> {
+    setting.get(BYTES).and_then(Value::as_u64).ok_or_else(|| {
+        Error::new(ErrorKind::Malformed, "the setting of a transform has no size")
+            .expected(format!("a whole number `{BYTES}`"))
+            .found(Value::Object(setting.clone()).to_string())
+    })
+}

@@ -1,0 +1,444 @@
+//! Writes a checkpoint in another format, dtype, division into files or under other names.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde_json::{Map, Value, json};
+
+use super::assembly::{self, Content, OutputShard};
+use super::{Finished, names, refuse_overlap, source};
+use crate::checkpoint::{Checkpoint, TensorId};
+use crate::codec::PartSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{WRITERS, WriteFormat};
+use crate::manifest::{
+    ConversionRecord, Errors, FileRecord, Manifest, Operation, SCHEMA_VERSION, WeightsBytes, weights_of,
+};
+use crate::observe::Observer;
+use crate::output::{Replace, StagedDirectory};
+use crate::plan::Size;
+use crate::tensor::{Cast, Dtype, TensorMeta};
+
+/// The format whose shards an index names.
+const SAFETENSORS: &str = "safetensors";
+
+/// What the user asks of a conversion.
+#[derive(Debug, Clone)]
+pub struct ConversionRequest {
+    /// Name of the format, one of [`WRITERS`].
+    pub format: String,
+    /// Element type of every tensor of floats; its own unless given.
+    pub dtype: Option<Dtype>,
+    /// Globs of the tensors to take; all where there is none.
+    pub tensors: Vec<String>,
+    /// New names; the first that matches a tensor counts.
+    pub renames: Vec<Rename>,
+    /// The most bytes of tensors in a file; the division of the source unless given.
+    pub max_shard_size: Option<u64>,
+    /// Whether a finite element may become infinite in a cast.
+    pub allow_overflow: bool,
+    /// The most that the cast of a tensor may cost, as a relative Frobenius error.
+    pub max_error: Option<f64>,
+    /// The most that all weight files may take.
+    pub max_size: Option<Size>,
+}
+
+/// `FROM=TO`: a new name, or with one `*` on each side new names for all that fit, the `*` being what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    from: String,
+    to: String,
+}
+
+impl std::str::FromStr for Rename {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let stars = |text: &str| text.matches('*').count();
+        match text.split_once('=') {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() && stars(from) <= 1 && stars(to) == stars(from) => {
+                Ok(Rename { from: from.to_owned(), to: to.to_owned() })
+            }
+            _ => Err(Error::new(ErrorKind::Request, "not a renaming")
+                .expected("FROM=TO, both without `*` or both with one")
+                .found(format!("`{}`", text.escape_debug()))),
+        }
+    }
+}
+
+impl Rename {
+    fn apply(&self, name: &str) -> Option<String> {
+        match (self.from.split_once('*'), self.to.split_once('*')) {
+            (Some((before, after)), Some((new_before, new_after))) => {
+                let middle = name.strip_prefix(before)?.strip_suffix(after)?;
+                Some(format!("{new_before}{middle}{new_after}"))
+            }
+            _ => (name == self.from).then(|| self.to.clone()),
+        }
+    }
+}
+
+/// A tensor on its way.
+struct Item {
+    id: TensorId,
+    /// Under its new name, with its new dtype.
+    meta: TensorMeta,
+}
+
+/// What goes where.
+#[derive(Default)]
+struct Division {
+    items: Vec<Item>,
+    left_out: Vec<String>,
+    stored_once: BTreeMap<String, String>,
+}
+
+/// Converts `checkpoint` as `request` says into the new directory `destination`.
+///
+/// # Errors
+/// [`ErrorKind::Selection`] where a glob or a renaming fits no tensor; [`ErrorKind::Request`] where two tensors would
+/// get one name; [`ErrorKind::Unsupported`] where the format has no place for a tensor; [`ErrorKind::NonFinite`] where
+/// an element overflows in a cast and may not; [`ErrorKind::Gate`] where a bound is not met; [`ErrorKind::Output`]
+/// where `destination` cannot be made. Nothing is left behind then.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    request: &ConversionRequest,
+    destination: &Path,
+    replace: Replace,
+    observer: &dyn Observer,
+) -> Result<Finished> {
+    super::refuse_encoded(checkpoint)?;
+    refuse_overlap(checkpoint, destination)?;
+    let format = WRITERS.iter().copied().find(|format| format.name() == request.format).ok_or_else(|| {
+        let known: Vec<_> = WRITERS.iter().map(|format| format.name()).collect();
+        Error::new(ErrorKind::Unsupported, "unknown format").expected(known.join(" or ")).found(&request.format)
+    })?;
+    let division = divide(checkpoint, request)?;
+    let job = Job { checkpoint, request, format, division };
+    let staged = StagedDirectory::create(destination, replace)?;
+    let manifest = job.run(staged.path(), observer)?;
+    let manifest_sha256 = assembly::write_manifest(&manifest, staged.path())?;
+    observer.check()?;
+    staged.publish()?;
+    Ok(Finished { manifest, manifest_sha256 })
+}
+
+fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
+    let compile = |glob: &String| {
+        GlobBuilder::new(glob).build().map(|glob| glob.compile_matcher()).map_err(|error| {
+            Error::new(ErrorKind::Request, "not a glob").found(format!("`{}`", glob.escape_debug())).caused_by(error)
+        })
+    };
+    globs.iter().map(compile).collect()
+}
+
+/// Which tensors are taken, what they are called and what dtype they get.
+fn divide(checkpoint: &Checkpoint, request: &ConversionRequest) -> Result<Division> {
+    let globs = matchers(&request.tensors)?;
+    let unused = |summary: &str, what: &str| {
+        Error::new(ErrorKind::Selection, summary).at(checkpoint.root()).found(format!("`{}`", what.escape_debug()))
+    };
+    for (glob, text) in globs.iter().zip(&request.tensors) {
+        if !checkpoint.tensors().any(|(_, meta)| glob.is_match(&meta.name)) {
+            return Err(unused("glob of `--tensors` names no tensor", text));
+        }
+    }
+    let mut division = Division::default();
+    let mut names = HashSet::new();
+    let mut stored: HashMap<TensorId, String> = HashMap::new();
+    let mut used = vec![false; request.renames.len()];
+    for (id, meta) in checkpoint.tensors() {
+        if !globs.is_empty() && !globs.iter().any(|glob| glob.is_match(&meta.name)) {
+            division.left_out.push(meta.name.clone());
+            continue;
+        }
+        let first = checkpoint.shards()[id.shard].reader().stored_as(id.index);
+        let first = TensorId { index: first.unwrap_or(id.index), ..id };
+        let found = request.renames.iter().enumerate().find_map(|(at, rename)| Some((at, rename.apply(&meta.name)?)));
+        let name = match found {
+            Some((at, name)) => {
+                used[at] = true;
+                name
+            }
+            None => meta.name.clone(),
+        };
+        if !names.insert(name.clone()) {
+            return Err(Error::new(ErrorKind::Request, "two tensors would get one name")
+                .at(checkpoint.root())
+                .tensor(name));
+        }
+        if let Some(kept) = stored.get(&first) {
+            division.stored_once.insert(meta.name.clone(), kept.clone());
+            continue;
+        }
+        stored.insert(first, name.clone());
+        let dtype = request.dtype.filter(|_| meta.dtype.is_table_float()).unwrap_or(meta.dtype);
+        division.items.push(Item { id, meta: TensorMeta { name, dtype, shape: meta.shape.clone() } });
+    }
+    if let Some((rename, _)) = request.renames.iter().zip(used).find(|(_, used)| !used) {
+        return Err(unused("renaming fits no tensor that is taken", &format!("{}={}", rename.from, rename.to)));
+    }
+    Ok(division)
+}
+
+struct Job<'a> {
+    checkpoint: &'a Checkpoint,
+    request: &'a ConversionRequest,
+    format: &'static dyn WriteFormat,
+    division: Division,
+}
+
+impl<'a> Job<'a> {
+    fn run(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
+        let write = || self.write(directory, observer);
+        let (source, files, conversions) = source::recorded(self.checkpoint, observer, write)?;
+        let (before, after) = (super::weights_before(self.checkpoint)?, weights_of(&files));
+        self.gate(before, after)?;
+        Ok(Manifest {
+            schema_version: SCHEMA_VERSION,
+            generator: super::generator(),
+            operation: Operation::Convert,
+            source,
+            request: self.request_record(),
+            tables: Vec::new(),
+            conversions,
+            left_out: self.division.left_out.clone(),
+            stored_once: self.division.stored_once.clone(),
+            files,
+            weights_bytes: WeightsBytes { before, after },
+        })
+    }
+
+    /// Writes everything but the records of the output.
+    fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<(Vec<FileRecord>, Vec<ConversionRecord>)> {
+        let shards = self.shards()?;
+        self.check_names(&shards)?;
+        let mut errors: Vec<Option<(Errors, u64)>> = self.division.items.iter().map(|_| None).collect();
+        let mut files = Vec::new();
+        for shard in &shards {
+            let total = shard.tensors.iter().filter_map(|(meta, _)| meta.bytes()).sum();
+            observer.stage("write", &shard.path.to_string_lossy(), total);
+            let mut produce = |item: usize, sink: &mut dyn PartSink| {
+                errors[item] = Some(self.cast(&self.division.items[item], sink, observer)?);
+                Ok(())
+            };
+            files.push(shard.write_as(self.format, directory, &mut produce, observer)?);
+        }
+        files.extend(assembly::copy_companions(self.checkpoint, directory, observer)?);
+        files.extend(self.write_index(&shards, directory)?);
+        if let Some(config) = self.checkpoint.config() {
+            files.push(assembly::write_small(directory, config.path(), config.text().as_bytes())?);
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok((files, self.conversions(errors)))
+    }
+
+    /// The files of the output. See [`Job::split`] for the division where a size is given.
+    fn shards(&self) -> Result<Vec<OutputShard<'a>>> {
+        let extension = self.format.extension();
+        let items: Vec<usize> = (0..self.division.items.len()).collect();
+        let indexed = self.format.name() == SAFETENSORS;
+        let sources = self.checkpoint.shards();
+        let folder = sources.first().and_then(|shard| shard.path().parent()).unwrap_or(Path::new("")).to_path_buf();
+        let groups: Vec<(PathBuf, Vec<usize>)> = if self.format.holds_one_tensor() {
+            let file = |item: usize| Ok((folder.join(self.file_of_one(item)?), vec![item]));
+            items.into_iter().map(file).collect::<Result<_>>()?
+        } else if let Some(limit) = self.request.max_shard_size {
+            if !indexed {
+                return Err(Error::new(ErrorKind::Request, "only safetensors are divided by size")
+                    .expected("no `--max-shard-size`")
+                    .found(format!("`--to {}`", self.format.name())));
+            }
+            let groups = self.split(limit);
+            let count = groups.len();
+            let name = |number: usize| match count {
+                1 => format!("model.{extension}"),
+                _ => format!("model-{:05}-of-{count:05}.{extension}", number + 1),
+            };
+            groups.into_iter().enumerate().map(|(at, group)| (folder.join(name(at)), group)).collect()
+        } else if sources.len() == 1 || (indexed && self.checkpoint.index().is_some()) {
+            let shards = sources.iter().enumerate().map(|(number, shard)| {
+                let own = items.iter().copied().filter(|&item| self.division.items[item].id.shard == number);
+                (names::weights(shard.path(), extension), own.collect::<Vec<_>>())
+            });
+            shards.filter(|(_, own)| !own.is_empty()).collect()
+        } else {
+            vec![(folder.join(format!("model.{extension}")), items)]
+        };
+        let shards = groups.into_iter().map(|(path, items)| {
+            let mut metadata = self.metadata(&items);
+            if indexed {
+                // Loaders of Hugging Face refuse files that do not say for which framework they are.
+                metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
+            }
+            let tensors = items.iter().map(|&item| (self.division.items[item].meta.clone(), self.content(item)));
+            OutputShard { path, metadata, tensors: tensors.collect() }
+        });
+        Ok(shards.collect())
+    }
+
+    /// Divides the tensors in their order as huggingface_hub's `split_state_dict_into_shards_factory` does: a tensor
+    /// above the limit is a file of its own, and one that would lift a file above it begins the next.
+    fn split(&self, limit: u64) -> Vec<Vec<usize>> {
+        let (mut groups, mut present, mut size) = (Vec::new(), Vec::new(), 0u64);
+        for (item, Item { meta, .. }) in self.division.items.iter().enumerate() {
+            let bytes = meta.bytes().unwrap_or_default();
+            if bytes > limit {
+                groups.push(vec![item]);
+                continue;
+            }
+            if size.saturating_add(bytes) > limit {
+                groups.push(std::mem::take(&mut present));
+                size = 0;
+            }
+            present.push(item);
+            size += bytes;
+        }
+        if !present.is_empty() {
+            groups.push(present);
+        }
+        groups
+    }
+
+    /// The metadata of the files that the tensors come from, and the names of those that are stored as one of them,
+    /// as safetensors' `save_model` records them.
+    fn metadata(&self, items: &[usize]) -> BTreeMap<String, String> {
+        let mut metadata = BTreeMap::new();
+        for &item in items {
+            let Item { id, meta } = &self.division.items[item];
+            metadata.extend(self.checkpoint.shards()[id.shard].reader().metadata().clone());
+            let tied = self.division.stored_once.iter().filter(|(_, kept)| **kept == meta.name);
+            metadata.extend(tied.map(|(name, kept)| (name.clone(), kept.clone())));
+        }
+        metadata
+    }
+
+    fn content(&self, item: usize) -> Content<'a> {
+        let Item { id, meta } = &self.division.items[item];
+        if self.checkpoint.meta(*id).dtype == meta.dtype {
+            Content::Copied { reader: self.checkpoint.shards()[id.shard].reader(), index: id.index }
+        } else {
+            Content::Produced { table: item, part: 0 }
+        }
+    }
+
+    fn file_of_one(&self, item: usize) -> Result<String> {
+        let name = &self.division.items[item].meta.name;
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+            return Err(Error::new(ErrorKind::Unsupported, "the tensor's name cannot be that of a file")
+                .tensor(name)
+                .hint("rename it with `--rename`, or write one file with `--to npz`"));
+        }
+        Ok(format!("{name}.{}", self.format.extension()))
+    }
+
+    /// Refuses two files of one name.
+    fn check_names(&self, shards: &[OutputShard<'_>]) -> Result<()> {
+        let mut taken: HashSet<&Path> = assembly::companions(self.checkpoint).map(PathBuf::as_path).collect();
+        match shards.iter().find(|shard| !taken.insert(&shard.path)) {
+            None => Ok(()),
+            Some(shard) => Err(Error::new(ErrorKind::Output, "two files of the output would have one name")
+                .at(&shard.path)
+                .hint("pass the weight file alone, or move the other file away")),
+        }
+    }
+
+    fn cast(&self, item: &Item, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<(Errors, u64)> {
+        let from = self.checkpoint.meta(item.id);
+        let place = |error: Error| error.at(self.checkpoint.shard_path(item.id)).tensor(&from.name);
+        let mut cast = Cast::new(from.dtype, item.meta.dtype, self.request.allow_overflow);
+        let mut out = Vec::new();
+        let reader = self.checkpoint.shards()[item.id.shard].reader();
+        reader.stream(item.id.index, &mut |bytes| {
+            for piece in bytes.chunks(Cast::PIECE) {
+                observer.check()?;
+                out.clear();
+                cast.push(piece, &mut out).map_err(place)?;
+                sink.write(0, &out)?;
+                observer.advance(out.len() as u64);
+            }
+            Ok(())
+        })?;
+        let relative = cast.relative_frobenius_error();
+        if let Some(bound) = self.request.max_error.filter(|&bound| relative > bound) {
+            return Err(place(
+                Error::new(ErrorKind::Gate, "the error of the cast is above the bound")
+                    .expected(format!("a relative Frobenius error of at most {bound}"))
+                    .found(relative.to_string()),
+            ));
+        }
+        Ok((Errors { relative_frobenius: relative, max_absolute: cast.max_absolute_error }, cast.overflowed))
+    }
+
+    /// The index of an output of several files, with the metadata of the source's.
+    fn write_index(&self, shards: &[OutputShard<'_>], directory: &Path) -> Result<Option<FileRecord>> {
+        let source = self.checkpoint.index();
+        let kept = source.is_some() && self.request.max_shard_size.is_none();
+        if self.format.name() != SAFETENSORS || (shards.len() < 2 && !kept) {
+            return Ok(None);
+        }
+        let mut metadata = source.map(|index| index.metadata().clone()).unwrap_or_default();
+        let metas = shards.iter().flat_map(|shard| &shard.tensors).map(|(meta, _)| meta);
+        metadata.insert("total_size".into(), metas.filter_map(TensorMeta::bytes).sum::<u64>().into());
+        let mut weight_map = Map::new();
+        for shard in shards {
+            let file = shard.path.file_name().map(PathBuf::from).unwrap_or_default();
+            for (meta, _) in &shard.tensors {
+                weight_map.insert(meta.name.clone(), assembly::path_text(&file)?.into());
+            }
+        }
+        let text = format!("{:#}\n", json!({ "metadata": metadata, "weight_map": weight_map }));
+        let folder = shards.first().and_then(|shard| shard.path.parent()).unwrap_or(Path::new(""));
+        let path = match source.filter(|_| kept) {
+            Some(index) => names::index(index.path()),
+            None => folder.join("model.safetensors.index.json"),
+        };
+        assembly::write_small(directory, &path, text.as_bytes()).map(Some)
+    }
+
+    fn gate(&self, before: u64, after: u64) -> Result<()> {
+        let limit = self.request.max_size.map(|size| size.bytes(before));
+        match limit.filter(|&limit| after > limit) {
+            None => Ok(()),
+            Some(limit) => Err(Error::new(ErrorKind::Gate, "the output would be too large")
+                .at(self.checkpoint.root())
+                .expected(format!("weights of at most {limit} bytes"))
+                .found(format!("{after} bytes"))),
+        }
+    }
+
+    fn conversions(&self, errors: Vec<Option<(Errors, u64)>>) -> Vec<ConversionRecord> {
+        let records = self.division.items.iter().zip(errors).filter_map(|(item, errors)| {
+            let before = self.checkpoint.meta(item.id);
+            (before.name != item.meta.name || before.dtype != item.meta.dtype).then(|| ConversionRecord {
+                source: before.name.clone(),
+                name: item.meta.name.clone(),
+                dtype_before: before.dtype,
+                dtype_after: item.meta.dtype,
+                errors: errors.map(|(errors, _)| errors),
+                overflowed: errors.map_or(0, |(_, overflowed)| overflowed),
+            })
+        });
+        records.collect()
+    }
+
+    fn request_record(&self) -> Map<String, Value> {
+        let request = self.request;
+        let renames: Vec<_> = request.renames.iter().map(|one| format!("{}={}", one.from, one.to)).collect();
+        let record = json!({
+            "format": self.format.name(),
+            "dtype": request.dtype,
+            "tensors": request.tensors,
+            "renames": renames,
+            "max_shard_size": request.max_shard_size,
+            "allow_overflow": request.allow_overflow,
+            "max_error": request.max_error,
+            "max_size": request.max_size.map(|size| size.to_string()),
+        });
+        match record {
+            Value::Object(record) => record,
+            _ => Map::new(),
+        }
+    }
+}

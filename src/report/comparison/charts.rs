@@ -1,0 +1,313 @@
+//! The charts of the page, as SVG.
+//!
+//! Colours stand for roles: the style sheet of the page gives them their values in light and dark. Every line has its
+//! name beside it and every method a shape of its own, so that colour is never needed.
+
+use std::f64::consts::TAU;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::compare::{BINS_PER_DECADE, Comparison};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Text and axes.
+pub(super) const INK: RGBColor = RGBColor(0, 0, 1);
+/// Grid lines.
+pub(super) const GRID: RGBColor = RGBColor(0, 0, 2);
+/// The bound; dashed.
+pub(super) const BOUND: RGBColor = RGBColor(0, 0, 3);
+/// Lines from a mark to its name.
+pub(super) const LEADER: RGBColor = RGBColor(0, 0, 4);
+/// Colours of lines before they repeat.
+pub(super) const SERIES: u8 = 8;
+const FIRST_SERIES: u8 = 16;
+
+/// The colour of line `index`.
+pub(super) fn series(index: usize) -> RGBColor {
+    RGBColor(0, 0, FIRST_SERIES + (index % usize::from(SERIES)) as u8)
+}
+
+const WIDTH: u32 = 960;
+const HEIGHT: u32 = 480;
+/// Room for names on the right.
+const NAMES: u32 = 190;
+const FONT: i32 = 16;
+/// Between two names.
+const LINE_HEIGHT: i32 = 18;
+/// Nothing smaller is drawn on a logarithmic axis.
+const SMALLEST: f64 = 1e-8;
+
+type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
+
+fn failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
+    Error::new(ErrorKind::Unsupported, "the chart cannot be drawn").caused_by(error)
+}
+
+/// Draws one chart; `title` is read out in its place.
+fn draw(title: &str, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
+        paint(&area)?;
+        area.present().map_err(failed)?;
+    }
+    Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1))
+}
+
+fn font(color: &RGBColor) -> TextStyle<'static> {
+    ("sans-serif", FONT).into_font().color(color)
+}
+
+/// The corners of the mark of method `index`, around the origin.
+fn mark(index: usize) -> Vec<(i32, i32)> {
+    let regular = |corners: u32, radius: f64, turn: f64| {
+        let corner = move |i: u32| {
+            let angle = TAU * (f64::from(i) / f64::from(corners) + turn);
+            ((radius * angle.sin()).round() as i32, (-radius * angle.cos()).round() as i32)
+        };
+        (0..corners).map(corner).collect::<Vec<_>>()
+    };
+    match index % 8 {
+        0 => regular(24, 5.5, 0.0),
+        1 => regular(4, 7.0, 0.125),
+        2 => regular(3, 8.0, 0.0),
+        3 => regular(4, 8.0, 0.0),
+        4 => regular(3, 8.0, 0.5),
+        5 => vec![
+            (-2, -7),
+            (2, -7),
+            (2, -2),
+            (7, -2),
+            (7, 2),
+            (2, 2),
+            (2, 7),
+            (-2, 7),
+            (-2, 2),
+            (-7, 2),
+            (-7, -2),
+            (-2, -2),
+        ],
+        6 => regular(6, 7.0, 0.0),
+        _ => vec![(0, -9), (2, -2), (9, 0), (2, 2), (0, 9), (-2, 2), (-9, 0), (-2, -2)],
+    }
+}
+
+/// A name that belongs at a height, and the place that it names.
+struct Label {
+    text: String,
+    color: RGBColor,
+    at: (i32, i32),
+}
+
+/// Writes names right of what they name, moved apart where they would overlap.
+fn write_labels(area: &Area<'_>, mut labels: Vec<Label>) -> Result<()> {
+    labels.sort_by_key(|label| label.at.1);
+    let mut heights: Vec<i32> = Vec::with_capacity(labels.len());
+    for label in &labels {
+        let least = heights.last().map_or(i32::MIN, |last| last + LINE_HEIGHT);
+        heights.push(label.at.1.max(least));
+    }
+    // The lowest may have been pushed off the page: move back up.
+    let mut most = HEIGHT as i32 - 3 * LINE_HEIGHT;
+    for height in heights.iter_mut().rev() {
+        *height = (*height).min(most);
+        most = *height - LINE_HEIGHT;
+    }
+    for (label, height) in labels.iter().zip(heights) {
+        let (x, y) = label.at;
+        let start = (x + 26, height);
+        area.draw(&PathElement::new(vec![(x + 10, y), (start.0 - 3, start.1)], LEADER)).map_err(failed)?;
+        let style = font(&label.color).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(label.text.clone(), start, style)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A number on an axis.
+fn tick(value: &f64) -> String {
+    if *value == 0.0 || (1e-3..1e5).contains(value) {
+        let text = format!("{value:.4}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        format!("{value:.0e}")
+    }
+}
+
+/// The extent of positive numbers on a logarithmic axis, with some room.
+fn extent(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
+    let (low, high) = values
+        .filter(|value| value.is_finite() && *value >= SMALLEST)
+        .fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
+    if low <= high { low / 1.4..high * 1.4 } else { 0.1..1.0 }
+}
+
+/// Bits per parameter against the relative error: a line for each method, and the Gaussian bound.
+pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
+    let lines: Vec<Vec<(f64, f64)>> =
+        comparison.methods.iter().map(|method| points(comparison, &method.name)).collect();
+    let bound: Vec<(f64, f64)> =
+        comparison.gaussian_bound.iter().map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
+    let largest = bound.last().map_or(1.0, |last| last.0).max(1e-3);
+    let smallest_size = comparison.sizes.iter().map(|size| size.bits_per_parameter).fold(largest, f64::min);
+    // Between the smallest size and the origin the bound says nothing new.
+    let bound: Vec<_> = bound.into_iter().filter(|point| point.0 >= 0.5 * smallest_size).collect();
+    let errors = lines.iter().flatten().chain(&bound).map(|point| point.1);
+    let range = extent(errors.chain([1.0]));
+    draw("bits per parameter against relative Frobenius error of each method", |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(10)
+            .margin_right(NAMES)
+            .x_label_area_size(44)
+            .y_label_area_size(72)
+            .build_cartesian_2d(0.0..largest * 1.03, range.clone().log_scale())
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(INK)
+            .label_style(font(&INK))
+            .axis_desc_style(font(&INK))
+            .x_desc("bits per parameter, all parts counted")
+            .y_desc("relative Frobenius error")
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
+            .draw()
+            .map_err(failed)?;
+        let mut labels = Vec::new();
+        if let Some(&end) = bound.last() {
+            labels.push(Label {
+                text: "Gaussian bound".to_owned(),
+                color: INK,
+                at: chart.backend_coord(&(end.0, end.1.max(range.start))),
+            });
+        }
+        chart.draw_series([PathElement::new(bound, BOUND.stroke_width(2))]).map_err(failed)?;
+        for (index, line) in lines.into_iter().enumerate() {
+            let line: Vec<_> = line.into_iter().map(|(bits, error)| (bits, error.max(range.start))).collect();
+            let color = series(index);
+            let marks = line.iter().map(|&at| EmptyElement::at(at) + Polygon::new(mark(index), color.filled()));
+            chart.draw_series(marks).map_err(failed)?;
+            if let (Some(&end), Some(method)) = (line.last(), comparison.methods.get(index)) {
+                labels.push(Label { text: method.name.clone(), color, at: chart.backend_coord(&end) });
+            }
+            chart.draw_series([PathElement::new(line, color.stroke_width(2))]).map_err(failed)?;
+        }
+        write_labels(area, labels)
+    })
+}
+
+/// What a method reached, by bits; one point where several sizes led to the same.
+fn points(comparison: &Comparison, method: &str) -> Vec<(f64, f64)> {
+    let entries = comparison.sizes.iter().flat_map(|size| &size.entries).filter(|entry| entry.method == method);
+    let found = entries.filter_map(|entry| entry.measurement.as_ref());
+    let mut points: Vec<_> = found.map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points.dedup();
+    points
+}
+
+/// The singular values.
+pub(super) fn spectrum(comparison: &Comparison) -> Result<String> {
+    let values = &comparison.table.singular_values;
+    let range = extent(values.iter().copied());
+    // More points than pixels show nothing more.
+    let step = values.len().div_ceil(WIDTH as usize).max(1);
+    let line: Vec<_> =
+        values.iter().enumerate().step_by(step).map(|(i, value)| ((i + 1) as f64, value.max(range.start))).collect();
+    draw("singular values of the table in descending order", |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(10)
+            .margin_right(30)
+            .x_label_area_size(44)
+            .y_label_area_size(72)
+            .build_cartesian_2d(0.0..values.len().max(1) as f64, range.log_scale())
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(INK)
+            .label_style(font(&INK))
+            .axis_desc_style(font(&INK))
+            .x_desc("number of the singular value")
+            .y_desc("singular value")
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
+            .draw()
+            .map_err(failed)?;
+        chart.draw_series([PathElement::new(line, INK.stroke_width(2))]).map_err(failed)?;
+        Ok(())
+    })
+}
+
+/// How the relative errors of rows are distributed under the best method at each size.
+pub(super) fn row_errors(comparison: &Comparison) -> Result<String> {
+    let bins = &comparison.row_error_bins;
+    let best = comparison.sizes.iter().filter_map(|size| {
+        let entry = size.entries.iter().find(|entry| size.best.as_ref() == Some(&entry.method))?;
+        let found = entry.measurement.as_ref()?;
+        let total = found.row_errors.iter().sum::<u64>().max(1) as f64;
+        let shares: Vec<f64> = found.row_errors.iter().map(|&count| 100.0 * count as f64 / total).collect();
+        Some((format!("{:.2} bits: {}", found.bits_per_parameter, entry.method), shares))
+    });
+    let mut best: Vec<(String, Vec<f64>)> = best.collect();
+    // Two sizes may lead to one point.
+    best.dedup();
+    // The first bin, errors of zero, has no place on a logarithmic axis.
+    let used =
+        |bin: &usize| *bin > 0 && best.iter().any(|(_, shares)| shares.get(*bin).is_some_and(|&share| share > 0.0));
+    // From a whole power of ten, so that the axis has at least two marks.
+    let first = (0..bins.len()).find(used).unwrap_or(1).saturating_sub(1) / BINS_PER_DECADE * BINS_PER_DECADE + 1;
+    let last = ((0..bins.len()).rev().find(used).unwrap_or(1) + 2).min(bins.len().saturating_sub(1)).max(first + 1);
+    let edge = |bin: usize| bins.get(bin).copied().unwrap_or(10.0);
+    let highest = best.iter().flat_map(|(_, shares)| shares.iter().skip(1)).fold(1.0f64, |high, &one| high.max(one));
+    draw("distribution of the relative errors of rows under the best method at each size", |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(10)
+            .margin_right(30)
+            .x_label_area_size(44)
+            .y_label_area_size(72)
+            .build_cartesian_2d((edge(first)..edge(last)).log_scale(), 0.0..highest * 1.25)
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(INK)
+            .label_style(font(&INK))
+            .axis_desc_style(font(&INK))
+            .x_desc(format!("relative error of a row, {BINS_PER_DECADE} bins to a factor of ten"))
+            .y_desc("share of rows in %")
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
+            .draw()
+            .map_err(failed)?;
+        let mut peaks: Vec<((i32, i32), String, RGBColor)> = Vec::new();
+        for (index, (name, shares)) in best.into_iter().enumerate() {
+            let bars = (first..last).map(|bin| (edge(bin), edge(bin + 1), shares.get(bin).copied().unwrap_or(0.0)));
+            let outline: Vec<_> = bars.flat_map(|(low, high, share)| [(low, share), (high, share)]).collect();
+            let peak =
+                outline.iter().copied().fold((edge(first), 0.0f64), |top, one| if one.1 > top.1 { one } else { top });
+            peaks.push((chart.backend_coord(&peak), name, series(index)));
+            chart.draw_series([PathElement::new(outline, series(index).stroke_width(2))]).map_err(failed)?;
+        }
+        // Names stand above their peaks; one that would cover another goes above it.
+        let mut placed: Vec<(i32, i32)> = Vec::new();
+        peaks.sort_by_key(|(at, ..)| std::cmp::Reverse(at.1));
+        for ((x, y), name, color) in peaks {
+            let half = 4 * name.chars().count() as i32;
+            let x = x.clamp(80 + half, WIDTH as i32 - 30 - half);
+            let mut at = (x, y - 8);
+            while placed.iter().any(|&(left, top)| (left - at.0).abs() < 2 * half && (top - at.1).abs() < LINE_HEIGHT) {
+                at.1 -= 4;
+            }
+            placed.push(at);
+            let style = font(&color).pos(Pos::new(HPos::Center, VPos::Bottom));
+            area.draw(&Text::new(name, (at.0, at.1.max(LINE_HEIGHT)), style)).map_err(failed)?;
+        }
+        Ok(())
+    })
+}

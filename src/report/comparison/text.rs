@@ -1,0 +1,28 @@
+//! For a terminal.
+
+use std::fmt::Write;
+
+use super::{HEADER, MEANING, absent_lines, best_line, cells, table_line};
+use crate::compare::Comparison;
+use crate::report::columns;
+
+/// The table with every measure, then why methods are absent, then the best method at each size.
+pub fn text(comparison: &Comparison) -> String {
+    let mut text = table_line(comparison);
+    text.push('\n');
+    let entries = comparison.sizes.iter().flat_map(|size| size.entries.iter().map(move |entry| cells(size, entry)));
+    let rows: Vec<_> = [HEADER.map(str::to_owned)].into_iter().chain(entries).collect();
+    let right = std::array::from_fn(|column| column > 2);
+    text.push_str(&columns(&rows, right));
+    for line in absent_lines(comparison) {
+        let _ = writeln!(text, "{line}");
+    }
+    text.push_str("\nbest\n");
+    for size in &comparison.sizes {
+        let _ = writeln!(text, "  {}", best_line(size));
+    }
+    let _ = writeln!(text, "\n{MEANING}");
+    let sample = comparison.sample;
+    let _ = writeln!(text, "neighbours: {} of each of {} rows, seed {}", sample.neighbours, sample.rows, sample.seed);
+    text
+}
