@@ -144,7 +144,8 @@ fn report(checkpoint: &Checkpoint, id: TensorId, candidate: Candidate, observer:
     let rows = checkpoint.rows(id).map_err(place)?;
     let spectrum = linalg::spectrum(rows.as_ref(), observer).map_err(place)?;
     let dtype = candidate.dtype;
-    let largest = largest_saving_rank(height, width, dtype, dtype);
+    // A factor pair has no block type, and what it would take is for the dtype to say that is chosen then.
+    let largest = if dtype.is_table_float() { largest_saving_rank(height, width, dtype, dtype) } else { 0 };
     let reductions = REDUCTIONS.into_iter().filter_map(|reduction| {
         let rank = rank_for_reduction(reduction, height, width).ok().filter(|&rank| rank <= largest)?;
         Some(ReductionReport {

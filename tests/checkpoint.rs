@@ -142,11 +142,12 @@ fn several_weight_files_are_listed_and_one_has_to_be_passed() {
 #[test]
 fn a_directory_without_weights_is_refused_with_what_else_it_holds() {
     let empty = directory(&[("config.json", "{}")]);
-    assert_eq!(message(&empty), "`ROOT`: no weights in the directory: expected `*.safetensors` or its index");
+    let endings = rankfold::format::FORMATS.iter().flat_map(|format| format.extensions());
+    let endings: Vec<_> = endings.map(|ending| format!("`*.{ending}`")).collect();
+    let refusal = format!("`ROOT`: no weights in the directory: expected {} or its index", endings.join(" or "));
+    assert_eq!(message(&empty), refusal);
     let other = directory(&[("pytorch_model.bin", ""), ("onnx/model.onnx", "")]);
-    let expected = "`ROOT`: no weights in the directory: expected `*.safetensors` or its index, \
-                    found `onnx/model.onnx`, `pytorch_model.bin`";
-    assert_eq!(message(&other), expected);
+    assert_eq!(message(&other), format!("{refusal}, found `onnx/model.onnx`, `pytorch_model.bin`"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
-use super::{Finished, auto, config, refuse_overlap, source};
+use super::{Finished, auto, config, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -88,6 +88,9 @@ impl<'c> Prepared<'c> {
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
         super::refuse_encoded(checkpoint)?;
+        for shard in checkpoint.shards() {
+            shard.reader().replaceable().map_err(|error| error.at(checkpoint.root().join(shard.path())))?;
+        }
         for path in assembly::companions(checkpoint).filter(|path| is_weights(path)) {
             let name = path.display().to_string();
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
@@ -184,6 +187,7 @@ impl<'c> Prepared<'c> {
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
+        files.extend(words::write(self.checkpoint, directory)?);
         let tables = self.tables.iter().zip(errors);
         let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
         files.extend(self.write_config(directory, &tables)?);

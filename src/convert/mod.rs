@@ -8,6 +8,7 @@ mod conversion;
 mod names;
 mod restore;
 mod source;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,9 @@ fn generator() -> Generator {
 /// Where the tensors of a weight file of the source go: to safetensors of the same name. Files that hold one tensor
 /// each go together, since only an index could tell that they are one checkpoint.
 fn output_path(checkpoint: &Checkpoint, shard: &Shard) -> PathBuf {
-    output_path_of(shard.path(), checkpoint.shards().len() > 1 && checkpoint.index().is_none())
+    let together = checkpoint.shards().len() > 1 && checkpoint.index().is_none();
+    // The class that an output of word vectors gets has to know the name.
+    output_path_of(shard.path(), together || shard.reader().vocabulary().is_some())
 }
 
 fn output_path_of(path: &Path, together: bool) -> PathBuf {

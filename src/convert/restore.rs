@@ -123,7 +123,11 @@ impl Job<'_> {
         let together = sources.clone().count() > 1 && self.checkpoint.index().is_none();
         let mut shards: Vec<OutputShard<'_>> = Vec::new();
         for (file, tensors) in sources {
-            let path = super::output_path_of(Path::new(&file.path), together);
+            let path = match self.checkpoint.shards() {
+                // Of word vectors too, whose name tells nothing.
+                [only] if !together => only.path().to_owned(),
+                _ => super::output_path_of(Path::new(&file.path), together),
+            };
             let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
             let tensors = tensors.collect::<Result<Vec<_>>>()?;
             match shards.iter_mut().find(|earlier| earlier.path == path) {

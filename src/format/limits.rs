@@ -9,6 +9,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// Bytes of a file that are looked at to tell its format.
 pub const PROBE: usize = 1024;
 
+/// Bytes of a line of word vectors: a word and a million numbers.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// Bytes of a word in a binary file of word vectors.
+pub const MAX_WORD: usize = 1 << 16;
+
 /// Bytes of a safetensors header, the cap of that format's reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;
 

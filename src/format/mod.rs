@@ -3,11 +3,13 @@
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
 mod elements;
+pub mod gguf;
 pub mod limits;
 mod map;
 pub mod numpy;
 pub mod pytorch;
 pub mod safetensors;
+pub mod word_vectors;
 mod zip;
 
 use std::borrow::Cow;
@@ -18,7 +20,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &pytorch::PyTorch, &numpy::Npz, &numpy::Npy];
+pub const FORMATS: &[&dyn Format] = &[
+    &safetensors::Safetensors,
+    &gguf::Gguf,
+    &pytorch::PyTorch,
+    &numpy::Npz,
+    &numpy::Npy,
+    &word_vectors::WordVectors,
+];
 
 /// Every format that can be written.
 pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
@@ -103,6 +112,19 @@ pub trait Reader: Send + Sync {
         None
     }
 
+    /// The words of the rows of the first tensor, where the file stores them.
+    fn vocabulary(&self) -> Option<&dyn Vocabulary> {
+        None
+    }
+
+    /// Says why an output cannot be made of the file in which parts of other names and shapes replace a table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where it cannot.
+    fn replaceable(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
     fn warnings(&self) -> &[String] {
         &[]
@@ -110,6 +132,15 @@ pub trait Reader: Send + Sync {
 
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
+}
+
+/// The words that a file of word vectors has beside its table.
+pub trait Vocabulary {
+    /// Calls `take` with the word of each row, in order: bytes, usually of UTF-8, without line ends.
+    ///
+    /// # Errors
+    /// Where a word cannot be read; whatever `take` reports.
+    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
 
 /// `(V, d)` of a matrix.

@@ -13,10 +13,10 @@ const TALL: f64 = 4.0;
 /// Rows that padding adds at most: to a multiple of 128 on each of 8 devices.
 const MAX_PADDING: u64 = 1024;
 
-/// `(V, d)` of a tensor that can be a table: a matrix of a table float with at least one element.
+/// `(V, d)` of a tensor that can be a table: a matrix of a readable type with at least one element.
 pub(super) fn table_shape(tensor: &TensorMeta) -> Option<(usize, usize)> {
     let (rows, columns) = tensor.matrix()?;
-    (tensor.dtype.is_table_float() && rows > 0 && columns > 0).then_some((rows, columns))
+    (tensor.dtype.is_readable() && rows > 0 && columns > 0).then_some((rows, columns))
 }
 
 /// Every tensor that something speaks for.

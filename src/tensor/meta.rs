@@ -20,9 +20,13 @@ impl TensorMeta {
     }
 
     /// Number of bytes that the elements take packed; `None` where the product overflows or where
-    /// sub-byte elements do not end on a byte.
+    /// sub-byte elements do not end on a byte or a row on a block.
     pub fn bytes(&self) -> Option<u64> {
-        let bits = self.elements()?.checked_mul(u64::from(self.dtype.bits()))?;
+        let block = self.dtype.block();
+        if !self.shape.last().copied().unwrap_or(1).is_multiple_of(block) {
+            return None;
+        }
+        let bits = (self.elements()? / block as u64).checked_mul(u64::from(self.dtype.bits()))?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 

@@ -91,6 +91,9 @@ const TRIED_OUT: f64 = 1e11;
 /// Setups that are tried out where all would take too long.
 const ANCHORS: usize = 5;
 
+/// A setup and its predicted squared error.
+type Rung = (Setup, f64);
+
 /// The setups with their errors: tried out where the table is small or the setup is the only one, else predicted, times
 /// what trying out some of them shows the prediction to be off by. Those that are no better than a smaller one fall out.
 /// The factors of an only setup are given too.
@@ -99,7 +102,7 @@ pub(super) fn measure(
     factorization: &Factorization,
     setups: Vec<Setup>,
     prediction: &Prediction,
-) -> Result<(Vec<(Setup, f64)>, Option<Factors>)> {
+) -> Result<(Vec<Rung>, Option<Factors>)> {
     let try_out = |setup: &Setup| -> Result<(f64, Factors)> {
         let factors = fit(source, factorization, setup)?;
         let measured = factors.encode(source, setup.rank, &mut |_| Ok(()))?;

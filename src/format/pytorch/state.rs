@@ -27,7 +27,7 @@ pub(super) struct State {
 pub(super) fn state_dict(objects: &Objects, root: Id, alone: &str) -> Result<State> {
     let mut state = State::default();
     let mut walk = Walk { objects, visited: 0, held: 0, state: &mut state, others: Vec::new() };
-    let (dict, wrapper) = walk.unwrap(root)?;
+    let (dict, wrapper) = walk.unwrap(root);
     walk.collect(dict, &mut String::new(), alone, 0)?;
     let others = std::mem::take(&mut walk.others);
     if state.tensors.is_empty() {
@@ -58,11 +58,11 @@ fn list(names: &[String]) -> String {
     text
 }
 
+/// The key of a wrapper, and the keys beside it.
+type Wrapper = (&'static str, Vec<String>);
+
 /// An extent and a stride.
 const BYTES_A_DIMENSION: usize = 16;
-
-/// The key under which the tensors lie, and the keys beside it.
-type Wrapper = (&'static str, Vec<String>);
 
 struct Walk<'a> {
     objects: &'a Objects,
@@ -75,18 +75,18 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The dict of tensors below wrappers, and the last wrapper's key with the keys beside it.
-    fn unwrap(&mut self, root: Id) -> Result<(Id, Option<Wrapper>)> {
-        let Value::Dict(members) = self.objects.get(root) else { return Ok((root, None)) };
+    fn unwrap(&self, root: Id) -> (Id, Option<Wrapper>) {
+        let Value::Dict(members) = self.objects.get(root) else { return (root, None) };
         for wrapper in WRAPPERS {
             let inner = members.iter().find(|(key, _)| self.objects.text(*key) == Some(wrapper));
             let Some(&(_, inner)) = inner else { continue };
             if matches!(self.objects.get(inner), Value::Dict(inner) if self.has_tensors(inner)) {
                 let keys = members.iter().map(|&(key, _)| self.key(key));
                 let beside = keys.filter(|key| key != wrapper).collect();
-                return Ok((inner, Some((wrapper, beside))));
+                return (inner, Some((wrapper, beside)));
             }
         }
-        Ok((root, None))
+        (root, None)
     }
 
     fn has_tensors(&self, members: &[(Id, Id)]) -> bool {

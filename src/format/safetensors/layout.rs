@@ -85,6 +85,9 @@ fn lengths(tensors: &[TensorMeta]) -> Result<Vec<u64>> {
         if tensor.name == METADATA {
             return refuse("name is reserved for metadata");
         }
+        if tensor.dtype.block() > 1 {
+            return refuse("dtype has no place in the format");
+        }
         if tensor.shape.len() > limits::MAX_DIMENSIONS {
             return refuse("too many dimensions");
         }

@@ -1,0 +1,132 @@
+//! A mapped GGUF file.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use super::cursor::malformed;
+use super::decode;
+use super::header::Header;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Reader, limits, matrix};
+use crate::tensor::{Dtype, MappedRows, Precision, Rows, TensorMeta};
+
+/// A GGUF file whose header has been checked; its data stay on disk until they are looked at.
+pub(super) struct MappedFile {
+    map: Mmap,
+    header: Header,
+    metadata: BTreeMap<String, String>,
+}
+
+impl MappedFile {
+    /// Maps `path` and checks its header.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if limits::regular(path)?.len() == 0 {
+            // Before mapping, since an empty file cannot be mapped.
+            return Err(malformed("the file is empty").at(path));
+        }
+        let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
+        // SAFETY: the mapping is private and read-only, and is only ever read as bytes, for which every value is
+        // valid. What remains is another process that truncates or rewrites the file meanwhile; as with every
+        // program that maps its input, the caller must not do that.
+        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("cannot map", path, error))?;
+        let header = Header::parse(&map).map_err(|error| error.at(path))?;
+        let metadata = header.metadata.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
+        Ok(MappedFile { map, header, metadata })
+    }
+}
+
+impl Reader for MappedFile {
+    fn tensors(&self) -> &[TensorMeta] {
+        &self.header.tensors
+    }
+
+    fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        Ok(Cow::Borrowed(&self.map[self.header.ranges[index].clone()]))
+    }
+
+    fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
+        let meta = &self.header.tensors[index];
+        let (rows, columns) = matrix(meta)?;
+        let bytes = &self.map[self.header.ranges[index].clone()];
+        if meta.dtype.block() == 1 {
+            return Ok(Box::new(MappedRows::new(bytes, meta.dtype, rows, columns)?));
+        }
+        Ok(Box::new(BlockRows::new(bytes, meta.dtype, rows, columns)?))
+    }
+
+    fn replaceable(&self) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "a GGUF file has no slot for the parts of a compressed table")
+            .expected("a checkpoint in another format")
+            .hint(
+                "compress the safetensors checkpoint that it was made from; to store the table in fewer bits here, use \
+                 `llama-quantize --token-embedding-type q8_0`",
+            ))
+    }
+
+    fn file_bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+/// Rows of a block type.
+pub(crate) struct BlockRows<'a> {
+    bytes: &'a [u8],
+    dtype: Dtype,
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> BlockRows<'a> {
+    /// A table of `rows` x `columns` numbers of the block type `dtype` in `bytes`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the type cannot be decoded, [`ErrorKind::Malformed`] where the bytes do not
+    /// fit the shape.
+    pub(crate) fn new(bytes: &'a [u8], dtype: Dtype, rows: usize, columns: usize) -> Result<Self> {
+        if !dtype.is_readable() {
+            return Err(Error::new(ErrorKind::Unsupported, "the type cannot be decoded").found(dtype.name()));
+        }
+        let meta = TensorMeta { name: String::new(), dtype, shape: vec![rows, columns] };
+        if meta.bytes() != Some(bytes.len() as u64) {
+            return Err(malformed("length does not fit the shape")
+                .expected(format!("{rows} x {columns} of {dtype}"))
+                .found(format!("{} bytes", bytes.len())));
+        }
+        Ok(BlockRows { bytes, dtype, rows, columns })
+    }
+}
+
+impl Rows for BlockRows<'_> {
+    fn shape(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Single
+    }
+
+    fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        assert_eq!(out.len(), rows.len() * self.columns, "output holds the rows asked for");
+        let stride = self.columns / self.dtype.block() * (self.dtype.bits() as usize / 8);
+        decode(self.dtype, &self.bytes[rows.start * stride..rows.end * stride], out);
+        Ok(())
+    }
+
+    fn read_f64(&self, rows: Range<usize>, out: &mut [f64]) -> Result<()> {
+        let mut singles = vec![0.0f32; out.len()];
+        self.read_f32(rows, &mut singles)?;
+        for (out, single) in out.iter_mut().zip(singles) {
+            *out = f64::from(single);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! A mapped file of word vectors.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::binary::Binary;
+use super::fasttext::{self, Matrix, Model};
+use super::table::{Table, TableRows, malformed};
+use super::text::{self, Text};
+use crate::error::{Error, Result};
+use crate::format::{Reader, Vocabulary, limits};
+use crate::tensor::{Dtype, Rows, TensorMeta};
+
+/// The table of words: an embedding of that name loads it.
+const WORDS: &str = "embedding.weight";
+
+/// The rows of a fastText model's input matrix that are n-grams of characters.
+const SUBWORDS: &str = "subwords.weight";
+
+/// The output matrix of a fastText model.
+const OUTPUT: &str = "output.weight";
+
+/// Numbers that are decoded at a time.
+const PIECE: usize = 1 << 20;
+
+/// A file of word vectors whose rows were found; numbers are decoded when they are looked at.
+pub(super) struct MappedFile {
+    map: Mmap,
+    encoding: Encoding,
+    tensors: Vec<TensorMeta>,
+    metadata: BTreeMap<String, String>,
+}
+
+enum Encoding {
+    Text(Text),
+    Binary(Binary),
+    Model(Box<Model>),
+}
+
+impl MappedFile {
+    /// Maps `path` and finds its rows.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if limits::regular(path)?.len() == 0 {
+            // Before mapping, since an empty file cannot be mapped.
+            return Err(malformed("the file is empty").at(path));
+        }
+        let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
+        // SAFETY: the mapping is private and read-only, and is only ever read as bytes, for which every value is
+        // valid. What remains is another process that truncates or rewrites the file meanwhile; as with every
+        // program that maps its input, the caller must not do that.
+        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("cannot map", path, error))?;
+        let (encoding, name) = Encoding::find(&map).map_err(|error| error.at(path))?;
+        let meta = |name: &str, (rows, columns): (usize, usize)| TensorMeta {
+            name: name.to_owned(),
+            dtype: Dtype::F32,
+            shape: vec![rows, columns],
+        };
+        let mut tensors = vec![meta(WORDS, encoding.table().shape())];
+        if let Encoding::Model(model) = &encoding {
+            let (rows, columns) = model.input().shape();
+            let others = [meta(SUBWORDS, (rows - model.shape().0, columns)), meta(OUTPUT, model.output().shape())];
+            tensors.extend(others.into_iter().filter(|meta| !meta.shape.contains(&0)));
+        }
+        let metadata = BTreeMap::from([("encoding".to_owned(), name.to_owned())]);
+        Ok(MappedFile { map, encoding, tensors, metadata })
+    }
+
+    /// The table behind tensor `index`.
+    fn table(&self, index: usize) -> Box<dyn Table + '_> {
+        let name = self.tensors[index].name.as_str();
+        match &self.encoding {
+            Encoding::Model(model) if name == SUBWORDS => {
+                Box::new(MatrixTable { matrix: model.input(), first: model.shape().0 })
+            }
+            Encoding::Model(model) if name == OUTPUT => Box::new(MatrixTable { matrix: model.output(), first: 0 }),
+            encoding => Box::new(encoding.table()),
+        }
+    }
+
+    /// The place of a tensor that is stored as singles.
+    fn stored(&self, index: usize) -> Option<Range<usize>> {
+        match (&self.encoding, self.tensors[index].name.as_str()) {
+            (Encoding::Model(model), SUBWORDS) => model.input().dense(model.shape().0),
+            (Encoding::Model(model), OUTPUT) => model.output().dense(0),
+            _ => None,
+        }
+    }
+}
+
+impl Encoding {
+    /// Tells the encoding of `file` and finds its rows.
+    fn find(file: &[u8]) -> Result<(Self, &'static str)> {
+        if file.starts_with(&fasttext::MAGIC) {
+            let model = Model::index(file)?;
+            let name = if model.is_quantized() { "fasttext-quantized" } else { "fasttext" };
+            return Ok((Encoding::Model(Box::new(model)), name));
+        }
+        match text::header(file) {
+            Some((header, start)) if text::is_binary(&file[start..], header.1) => {
+                Ok((Encoding::Binary(Binary::index(file, start, header)?), "word2vec-binary"))
+            }
+            Some((header, start)) => Ok((Encoding::Text(Text::index(file, start, Some(header))?), "word2vec-text")),
+            None => Ok((Encoding::Text(Text::index(file, 0, None)?), "glove-text")),
+        }
+    }
+
+    fn table(&self) -> &dyn Table {
+        match self {
+            Encoding::Text(text) => text,
+            Encoding::Binary(binary) => binary,
+            Encoding::Model(model) => model.as_ref(),
+        }
+    }
+}
+
+impl Reader for MappedFile {
+    fn tensors(&self) -> &[TensorMeta] {
+        &self.tensors
+    }
+
+    fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        if let Some(place) = self.stored(index) {
+            return Ok(Cow::Borrowed(&self.map[place]));
+        }
+        let mut bytes = Vec::new();
+        self.stream(index, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(Cow::Owned(bytes))
+    }
+
+    fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if let Some(place) = self.stored(index) {
+            return take(&self.map[place]);
+        }
+        let table = self.table(index);
+        let (rows, columns) = table.shape();
+        let block = (PIECE / columns.max(1)).max(1);
+        let threads = rayon::current_num_threads();
+        let mut numbers = vec![0.0f32; rows.min(block * threads) * columns];
+        for start in (0..rows).step_by(block * threads) {
+            let count = (rows - start).min(block * threads);
+            let numbers = &mut numbers[..count * columns];
+            numbers.par_chunks_mut(block * columns).enumerate().try_for_each(|(number, out)| {
+                let first = start + number * block;
+                table.read(&self.map, first..first + out.len() / columns, out)
+            })?;
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            take(&bytes)?;
+        }
+        Ok(())
+    }
+
+    fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
+        Ok(Box::new(TableRows { table: self.table(index), file: &self.map }))
+    }
+
+    fn vocabulary(&self) -> Option<&dyn Vocabulary> {
+        Some(self)
+    }
+
+    fn file_bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Vocabulary for MappedFile {
+    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.encoding.table().words(&self.map, take)
+    }
+}
+
+/// The rows of a matrix from `first` on, which have no words.
+struct MatrixTable<'m> {
+    matrix: &'m Matrix,
+    first: usize,
+}
+
+impl Table for MatrixTable<'_> {
+    fn shape(&self) -> (usize, usize) {
+        let (rows, columns) = self.matrix.shape();
+        (rows - self.first, columns)
+    }
+
+    fn read(&self, file: &[u8], rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        out.fill(0.0);
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.shape().1)) {
+            self.matrix.add(file, self.first + row, out);
+        }
+        Ok(())
+    }
+
+    fn words(&self, _file: &[u8], _take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Table for &dyn Table {
+    fn shape(&self) -> (usize, usize) {
+        (**self).shape()
+    }
+
+    fn read(&self, file: &[u8], rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        (**self).read(file, rows, out)
+    }
+
+    fn words(&self, file: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        (**self).words(file, take)
+    }
+}
