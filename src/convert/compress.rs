@@ -401,9 +401,12 @@ impl<'c> Prepared<'c> {
         }
     }
 
-    /// Whether the output gets the stub: it was asked for, and its loader reads every table.
+    /// Whether the output gets the stub: it was asked for, its loader reads every table, and the checkpoint is one of a
+    /// module, not word vectors, which get a class of their own.
     fn has_stub(&self) -> bool {
-        self.request.stub && self.tables.iter().all(|table| stub::reads(table.codec().name()))
+        self.request.stub
+            && self.tables.iter().all(|table| stub::reads(table.codec().name()))
+            && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
     }
 
     fn write_stub(&self, directory: &Path) -> Result<Vec<FileRecord>> {
