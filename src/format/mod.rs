@@ -20,14 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] = &[
-    &safetensors::Safetensors,
-    &gguf::Gguf,
-    &pytorch::PyTorch,
-    &numpy::Npz,
-    &numpy::Npy,
-    &word_vectors::WordVectors,
-];
+pub const FORMATS: &[&dyn Format] =
+    &[&safetensors::Safetensors, &gguf::Gguf, &pytorch::PyTorch, &numpy::Npz, &numpy::Npy, &word_vectors::WordVectors];
 
 /// Every format that can be written.
 pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
