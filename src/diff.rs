@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{Error, Result};
-use crate::manifest::{MANIFEST_NAME, Manifest, Operation, TableRecord, decode};
+use crate::manifest::{MANIFEST_NAME, Manifest, TableRecord, decode};
 use crate::observe::Observer;
 use crate::tensor::{Dtype, MappedRows, Rows, read_as_stored};
 
@@ -198,7 +198,7 @@ fn tables(checkpoint: &Checkpoint) -> Result<Vec<TableRecord>> {
         return Ok(Vec::new());
     }
     let (manifest, _) = Manifest::read(checkpoint.root())?;
-    Ok(if manifest.operation == Operation::Compress { manifest.tables } else { Vec::new() })
+    Ok(if manifest.operation.encodes() { manifest.tables } else { Vec::new() })
 }
 
 /// The tensors of a checkpoint by name, with encoded tables in place of their parts.

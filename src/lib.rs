@@ -23,6 +23,8 @@ pub mod observe;
 pub mod output;
 pub mod plan;
 pub mod report;
+pub mod schedule;
+pub mod stub;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Compare two checkpoints tensor by tensor
     Diff(DiffArgs),
+    /// Print and draw learning rates by update: CALR and its rivals
+    Schedule(ScheduleArgs),
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +201,11 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<Size>,
 
+    /// Leave out the loader and the fine-tuning program (Python) that go with `low-rank`, and do not name the loader in
+    /// `config.json`
+    #[arg(long)]
+    pub(crate) no_stub: bool,
+
     /// Print the plan and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -292,6 +299,70 @@ pub(crate) struct VerifyArgs {
     /// One JSON document on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleArgs {
+    /// Which ones, side by side; `all` for every one
+    #[arg(default_value = "calr", value_parser =
+          rankfold::schedule::SCHEDULES.iter().map(|one| one.name()).chain(["all"]).collect::<Vec<_>>())]
+    pub(crate) names: Vec<String>,
+
+    /// The largest rate
+    #[arg(long, value_name = "RATE")]
+    pub(crate) max_lr: f64,
+
+    /// The smallest rate; max-lr * decay^3 unless given
+    #[arg(long, value_name = "RATE")]
+    pub(crate) base_lr: Option<f64>,
+
+    /// Half a cycle, in updates
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) step_size: u64,
+
+    /// Updates in an epoch
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) steps_per_epoch: u64,
+
+    /// What a decay multiplies by
+    #[arg(long, value_name = "F", default_value_t = 0.1)]
+    pub(crate) decay: f64,
+
+    /// Epochs from one decay to the next
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) decay_every: u64,
+
+    /// What `exp-range` multiplies by at each update
+    #[arg(long, value_name = "F", default_value_t = 0.99994)]
+    pub(crate) gamma: f64,
+
+    /// Updates of the whole training; eight epochs unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) updates: Option<u64>,
+
+    /// Print every N-th update; text prints about twenty unless given, CSV and JSON every one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) every: Option<u64>,
+
+    /// How the rates are printed; only text comes with a drawing
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RatesFormat,
+
+    /// One JSON document on standard output; the same as `--format json`
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+
+    /// Also draw the rates into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum RatesFormat {
+    #[default]
+    Text,
+    Csv,
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod diff;
 mod inspect;
 mod output;
 mod restore;
+mod schedule;
 mod settings;
 mod signals;
 mod verify;
@@ -59,6 +60,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Restore(args) => restore::run(args, &terminal),
         Command::Compare(args) => compare::run(args, &terminal),
         Command::Diff(args) => diff::run(args, &terminal),
+        Command::Schedule(args) => schedule::run(args),
     });
     terminal.clear();
     result.unwrap_or_else(|error| report(&error, signals.received())).into()

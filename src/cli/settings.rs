@@ -36,6 +36,7 @@ impl CompressArgs {
             exclude: self.exclude.clone(),
             overrides: self.overrides.clone(),
             max_size: self.max_size,
+            stub: !self.no_stub,
         })
     }
 

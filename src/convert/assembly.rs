@@ -143,13 +143,15 @@ pub(super) fn path_text(path: &Path) -> Result<String> {
     })
 }
 
-/// Copies every companion of `checkpoint` but the records of an earlier run, and gives their records.
+/// Copies the companions of `checkpoint` that are kept, never the records of an earlier run, and gives their records.
 pub(super) fn copy_companions(
     checkpoint: &Checkpoint,
     directory: &Path,
+    is_kept: &dyn Fn(&Path) -> bool,
     observer: &dyn Observer,
 ) -> Result<Vec<FileRecord>> {
     companions(checkpoint)
+        .filter(|path| is_kept(path))
         .map(|path| {
             let (bytes, sha256) = copy_with_digest(&checkpoint.root().join(path), &directory.join(path), observer)?;
             Ok(FileRecord { path: path_text(path)?, bytes, sha256, tensors: None })

@@ -17,6 +17,7 @@ use crate::manifest::{
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
+use crate::stub;
 use crate::tensor::{Rows, TensorMeta};
 
 /// What the user asks for.
@@ -36,6 +37,8 @@ pub struct Request {
     pub overrides: Vec<Override>,
     /// The most that all weight files may take.
     pub max_size: Option<Size>,
+    /// Whether the output gets the loader and the fine-tuning program, where the loader reads its methods.
+    pub stub: bool,
 }
 
 /// A checkpoint with a plan for it.
@@ -126,6 +129,7 @@ impl<'c> Prepared<'c> {
         prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
         prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
         prepared.gate()?;
+        prepared.check_stub()?;
         Ok(prepared)
     }
 
@@ -181,12 +185,13 @@ impl<'c> Prepared<'c> {
             };
             files.push(shard.write(directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, observer)?);
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
         files.extend(words::write(self.checkpoint, directory)?);
         let tables = self.tables.iter().zip(errors);
         let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
         files.extend(self.write_config(directory, &tables)?);
+        files.extend(self.write_stub(directory)?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok((files, tables))
     }
@@ -396,9 +401,42 @@ impl<'c> Prepared<'c> {
         }
     }
 
+    /// Whether the output gets the stub: it was asked for, its loader reads every table, and the checkpoint is one of a
+    /// module, not word vectors, which get a class of their own.
+    fn has_stub(&self) -> bool {
+        self.request.stub
+            && self.tables.iter().all(|table| stub::reads(table.codec().name()))
+            && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
+    }
+
+    fn write_stub(&self, directory: &Path) -> Result<Vec<FileRecord>> {
+        if !self.has_stub() {
+            return Ok(Vec::new());
+        }
+        let programs = stub::paths(self.checkpoint.config().map(|file| file.path()));
+        programs.map(|(path, program)| assembly::write_small(directory, &path, program.text.as_bytes())).collect()
+    }
+
+    /// The source may have a file where one of the stub would go; which of the two is wanted cannot be guessed.
+    fn check_stub(&self) -> Result<()> {
+        if !self.has_stub() {
+            return Ok(());
+        }
+        for (path, _) in stub::paths(self.checkpoint.config().map(|file| file.path())) {
+            if self.checkpoint.files().any(|file| file == path) {
+                return Err(Error::new(ErrorKind::Request, "the checkpoint has a file where the loader's would go")
+                    .at(self.checkpoint.root().join(path))
+                    .hint("pass `--no-stub`, or rename the file"));
+            }
+        }
+        Ok(())
+    }
+
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
-        let text = config::insert(configuration.text(), &config::Additions::new(tables)?)
+        let text = configuration.text();
+        let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
+        let text = config::insert(named, &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
@@ -428,6 +466,7 @@ impl<'c> Prepared<'c> {
             "exclude": request.exclude,
             "overrides": overrides,
             "max_size": request.max_size.map(|size| size.to_string()),
+            "stub": self.has_stub(),
         });
         match record {
             Value::Object(record) => record,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::codec::{self, Native};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::TableRecord;
+use crate::stub;
 
 /// The key under which transformers looks for the method; its loaders refuse what they do not know.
 const PREFERRED_KEY: &str = "quantization_config";
@@ -129,6 +130,24 @@ fn own(tables: &[TableRecord]) -> Value {
     json!({ "quant_method": "rankfold", "version": 1, "tables": tables })
 }
 
+/// Where transformers looks for code that it may run where the user trusts it.
+const CODE_KEY: &str = "auto_map";
+
+/// Whether an output may name its loader to transformers: the configuration is one of that library, and names neither
+/// code of its own nor another method, which would be followed instead.
+pub(crate) fn takes_loader(config: &str) -> bool {
+    let members: Option<Map<String, Value>> = serde_json::from_str(config).ok();
+    let is_free = |key| members.as_ref().is_some_and(|members| !members.contains_key(key));
+    !is_free("model_type") && is_free(CODE_KEY) && is_free(PREFERRED_KEY)
+}
+
+/// `config` with the loader's `auto_map` as the last member of its object.
+pub(crate) fn name_loader(config: &str) -> String {
+    let (body, tail) = split_at_last_brace(config);
+    // An object that takes the loader has a member already.
+    format!("{body}{}{tail}", member(CODE_KEY, &stub::auto_map(), false))
+}
+
 /// `config` with `additions` as the last members of its object.
 ///
 /// # Errors
@@ -141,17 +160,34 @@ pub(crate) fn insert(config: &str, additions: &Additions) -> Result<String> {
     Ok(format!("{body}{added}{tail}"))
 }
 
-/// `config` without what [`insert`] added for `additions`; `None` where it is not there as it was added.
+/// `config` without what [`insert`] added for `additions` and [`name_loader`] before it; `None` where the former is not
+/// there as it was added.
 pub(crate) fn remove(config: &str, additions: &Additions) -> Option<String> {
     let (body, tail) = split_at_last_brace(config);
     let none: fn(&str) -> bool = |_| false;
     let preferred: fn(&str) -> bool = |key| key == PREFERRED_KEY;
-    [none, preferred]
+    let body = [none, preferred]
         .into_iter()
         .filter_map(|taken| additions.members(taken).ok())
         .flat_map(|members| [false, true].map(|only| text(&members, only)))
-        .find_map(|added| body.strip_suffix(added.as_str()))
-        .map(|body| format!("{body}{tail}"))
+        .find_map(|added| body.strip_suffix(added.as_str()))?;
+    let loader = member(CODE_KEY, &stub::auto_map(), false);
+    Some(format!("{}{tail}", body.strip_suffix(loader.as_str()).unwrap_or(body)))
+}
+
+/// `config`, written by another program, without the blocks of this one; `None` where it is not an object.
+pub(crate) fn remove_reformatted(config: &str) -> Option<String> {
+    let mut members: Map<String, Value> = serde_json::from_str(config).ok()?;
+    let is_ours = |value: &Value| value.get("quant_method").and_then(Value::as_str) == Some("rankfold");
+    for key in [PREFERRED_KEY, FALLBACK_KEY] {
+        if members.get(key).is_some_and(is_ours) {
+            members.remove(key);
+        }
+    }
+    if members.get(CODE_KEY) == Some(&stub::auto_map()) {
+        members.remove(CODE_KEY);
+    }
+    Some(format!("{:#}\n", Value::Object(members)))
 }
 
 /// The text of an object up to its last member, and what follows: white space, the closing brace, white space.
@@ -201,6 +237,27 @@ mod tests {
             let restored = remove(&edited, &example()).expect("the block is there");
             assert_eq!(restored, config);
         }
+    }
+
+    #[test]
+    fn removal_takes_the_name_of_the_loader_too() {
+        let config = "{\n  \"model_type\": \"bert\"\n}\n";
+        assert!(takes_loader(config));
+        let named = name_loader(config);
+        assert!(!takes_loader(&named), "it has one now");
+        let edited = insert(&named, &example()).expect("an object");
+        let parsed: Value = serde_json::from_str(&edited).expect("still JSON");
+        assert_eq!(parsed["auto_map"]["AutoModel"], "rankfold_loader.RankfoldAutoModel");
+        assert_eq!(remove(&edited, &example()).as_deref(), Some(config));
+        let reformatted = serde_json::to_string(&parsed).expect("JSON");
+        assert_eq!(remove_reformatted(&reformatted).as_deref(), Some(config));
+    }
+
+    #[test]
+    fn code_of_the_models_own_stays_named() {
+        assert!(!takes_loader("{\"model_type\": \"own\", \"auto_map\": {}}"));
+        assert!(!takes_loader("{\"model_type\": \"bert\", \"quantization_config\": {}}"));
+        assert!(!takes_loader("{\"hidden_size\": 3}"));
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl<'a> Job<'a> {
             };
             files.push(shard.write_as(self.format, directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, observer)?);
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(self.write_index(&shards, directory)?);
         if let Some(config) = self.checkpoint.config() {
             files.push(assembly::write_small(directory, config.path(), config.text().as_bytes())?);

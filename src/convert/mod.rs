@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, Shard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{Generator, MANIFEST_NAME, Manifest, Operation, digest};
+use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 
 pub use auto::AUTO;
 pub use compress::{Prepared, Request};
@@ -58,7 +58,7 @@ fn refuse_encoded(checkpoint: &Checkpoint) -> Result<()> {
         return Ok(());
     }
     let (manifest, _) = Manifest::read(checkpoint.root())?;
-    if manifest.operation != Operation::Compress {
+    if !manifest.operation.encodes() {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Unsupported, "the checkpoint is compressed already")

@@ -14,6 +14,7 @@ use crate::manifest::{
 };
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory, digest_file};
+use crate::stub;
 use crate::tensor::{Precision, Rows, Store, TensorMeta};
 
 /// Numbers that are decoded at a time.
@@ -26,7 +27,7 @@ const BLOCK_VALUES: usize = 1 << 20;
 /// what its manifest says; [`ErrorKind::Output`] where `destination` cannot be made.
 pub fn restore(source: &Path, destination: &Path, replace: Replace, observer: &dyn Observer) -> Result<Finished> {
     let (manifest, bytes) = Manifest::read(source)?;
-    if manifest.operation != Operation::Compress {
+    if manifest.operation == Operation::Restore {
         return Err(Error::new(ErrorKind::Unsupported, "nothing to restore: its tables are dense").at(source));
     }
     let checkpoint = Checkpoint::open(source)?;
@@ -76,7 +77,7 @@ impl Job<'_> {
             generator: super::generator(),
             operation: Operation::Restore,
             weights_bytes: WeightsBytes { before: weights_of(&self.manifest.files), after: weights_of(&files) },
-            source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()? },
+            source: Source { manifest_sha256: Some(manifest_sha256), files: self.source_files()?, origin: None },
             request: serde_json::Map::new(),
             tables,
             conversions: Vec::new(),
@@ -86,8 +87,38 @@ impl Job<'_> {
         })
     }
 
-    /// The shards as the original had them: dense tables and their tied copies in their old places.
     fn shards(&self) -> Result<Vec<OutputShard<'_>>> {
+        match self.manifest.operation {
+            Operation::Retrain => self.shards_as_they_are(),
+            Operation::Compress | Operation::Restore | Operation::Convert => self.shards_of_the_original(),
+        }
+    }
+
+    /// The shards of a retrained checkpoint, whose names are its own: each dense table where its first part was.
+    fn shards_as_they_are(&self) -> Result<Vec<OutputShard<'_>>> {
+        let mut shards = Vec::new();
+        for shard in self.checkpoint.shards() {
+            let mut tensors = Vec::new();
+            for (index, meta) in shard.reader().tensors().iter().enumerate() {
+                let table = self.manifest.tables.iter().position(|table| table.parts.contains(&meta.name));
+                match table.and_then(|table| Some((table, self.manifest.tables.get(table)?))) {
+                    Some((number, table)) if table.parts.first() == Some(&meta.name) => {
+                        let (name, shape) = (table.name.clone(), table.shape.to_vec());
+                        let dense = TensorMeta { name, dtype: table.dtype, shape };
+                        tensors.push((dense, Content::Produced { table: number, part: 0 }));
+                    }
+                    Some(_) => {}
+                    None => tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index })),
+                }
+            }
+            let metadata = shard.reader().metadata().clone();
+            shards.push(OutputShard { path: shard.path().to_path_buf(), metadata, tensors });
+        }
+        Ok(shards)
+    }
+
+    /// The shards as the original had them: dense tables and their tied copies in their old places.
+    fn shards_of_the_original(&self) -> Result<Vec<OutputShard<'_>>> {
         let sources = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
         let together = sources.clone().count() > 1 && self.checkpoint.index().is_none();
         let mut shards: Vec<OutputShard<'_>> = Vec::new();
@@ -159,16 +190,26 @@ impl Job<'_> {
         records.collect()
     }
 
-    /// Companions but the configuration, which loses its block.
+    /// Companions but the configuration, which loses its block, and the stub, which has nothing to do here.
     fn copy_others(&self) -> Result<Vec<FileRecord>> {
-        assembly::copy_companions(self.checkpoint, self.directory, self.observer)
+        let stub: Vec<_> =
+            stub::paths(self.checkpoint.config().map(|file| file.path())).map(|(path, _)| path).collect();
+        let is_ours = |path: &Path| {
+            let sources = self.manifest.operation == Operation::Compress
+                && self.manifest.source.files.iter().any(|file| Path::new(&file.path) == path);
+            !sources && stub.iter().any(|own| own == path)
+        };
+        assembly::copy_companions(self.checkpoint, self.directory, &|path| !is_ours(path), self.observer)
     }
 
     fn write_config(&self) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let additions = config::Additions::new(&self.manifest.tables)?;
         let text = configuration.text();
-        let without = config::remove(text, &additions);
+        let without = match self.manifest.operation {
+            Operation::Retrain => config::remove_reformatted(text),
+            Operation::Compress | Operation::Restore | Operation::Convert => config::remove(text, &additions),
+        };
         let text = without.as_deref().unwrap_or(text);
         if without.is_none() && !self.manifest.tables.is_empty() {
             self.observer.warn("config.json has not the block that `compress` wrote; it is copied as it is");

@@ -36,7 +36,7 @@ pub(super) fn recorded<T>(
         files.extend(output.iter().find(|file| file.path == path).cloned());
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok((Source { manifest_sha256: own_manifest(checkpoint)?, files }, output, rest))
+    Ok((Source { manifest_sha256: own_manifest(checkpoint)?, files, origin: None }, output, rest))
 }
 
 /// Learns of a stop, and leaves progress to the thread that writes.

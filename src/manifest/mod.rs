@@ -6,13 +6,13 @@ mod source;
 mod verify;
 
 pub use schema::{
-    ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, RunnerUp, SCHEMA_VERSION,
-    SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
+    ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, RunnerUp,
+    SCHEMA_VERSION, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
 };
 pub(crate) use source::same_elements;
 pub use source::{decode, verify_source};
 pub(crate) use verify::sums_of;
-pub use verify::{Change, Difference, Subject, Verification, verify};
+pub use verify::{Change, Difference, Link, Subject, Verification, verify};
 
 use std::path::Path;
 

@@ -31,7 +31,7 @@ pub struct Manifest {
     pub source: Source,
     /// The request as resolved: every option with the value that was in force.
     pub request: Map<String, Value>,
-    /// The tables that were encoded (`compress`) or multiplied out (`restore`).
+    /// The tables that were encoded (`compress`), multiplied out (`restore`) or kept encoded (`retrain`).
     pub tables: Vec<TableRecord>,
     /// Tensors that `convert` renamed or cast, in the order of the source.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -69,6 +69,25 @@ pub enum Operation {
     Restore,
     /// Tensors were written in another format, dtype, division into files or under other names.
     Convert,
+    /// The fine-tuning program trained a checkpoint with encoded tables.
+    Retrain,
+}
+
+impl Operation {
+    /// Whether its output has encoded tables.
+    pub(crate) fn encodes(self) -> bool {
+        matches!(self, Operation::Compress | Operation::Retrain)
+    }
+
+    /// The name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Compress => "compress",
+            Operation::Restore => "restore",
+            Operation::Convert => "convert",
+            Operation::Retrain => "retrain",
+        }
+    }
 }
 
 /// The checkpoint that went in.
@@ -80,6 +99,19 @@ pub struct Source {
     pub manifest_sha256: Option<String>,
     /// Every file that was read, sorted by path; weight files with the names of their tensors in data order.
     pub files: Vec<FileRecord>,
+    /// What made the source, and from what: a retrained checkpoint tells the whole way from the original.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin: Option<Box<Origin>>,
+}
+
+/// What made a source that was itself an output of this program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// What made it.
+    pub operation: Operation,
+    /// What it was made from.
+    pub source: Source,
 }
 
 /// A file and its digest.
@@ -173,7 +205,7 @@ pub struct TableRecord {
     pub parameters_after: u64,
     /// Floating-point operations to decode one row: 2 k d for a factor pair.
     pub flops_per_token: u64,
-    /// Errors against the source, measured on the bytes written.
+    /// Errors against the source, measured on the bytes written; of a retrained table, how far training moved it.
     pub errors: Errors,
     /// The other methods, the least error first, where the best of them was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]

@@ -33,10 +33,16 @@ pub fn verify_source(
     let source = Checkpoint::open(source)?;
     let output = Checkpoint::open(output)?;
     check_files(manifest, &source, result, observer)?;
+    check_manifest(manifest, &source, result)?;
     match manifest.operation {
         Operation::Convert => super::conversion::check(manifest, &source, &output, result, observer)?,
         Operation::Compress | Operation::Restore => {
             check_untouched(manifest, &source, &output, result, observer)?;
+        }
+        Operation::Retrain => {
+            // Training changed what it would, and how far is stated for people, not to be held against anything.
+            result.differences.sort();
+            return Ok(());
         }
     }
     for table in &manifest.tables {
@@ -67,6 +73,20 @@ fn check_files(
         if !known.contains(name.as_ref()) && !super::is_record(path) {
             result.note(Subject::SourceFile, &name, Change::Extra, "");
         }
+    }
+    Ok(())
+}
+
+/// A source that was itself an output has the manifest that is named as the parent.
+fn check_manifest(manifest: &Manifest, source: &Checkpoint, result: &mut Verification) -> Result<()> {
+    let (Operation::Retrain, Some(expected)) = (manifest.operation, &manifest.source.manifest_sha256) else {
+        return Ok(());
+    };
+    let (_, bytes) = Manifest::read(source.root())?;
+    let found = super::digest(&bytes);
+    if found != *expected {
+        let detail = format!("expected sha256 {expected}, found {found}");
+        result.note(Subject::SourceFile, super::MANIFEST_NAME, Change::Changed, detail);
     }
     Ok(())
 }
@@ -133,7 +153,7 @@ fn check_table(
 ) -> Result<()> {
     // A restored table is dense, and its source is the encoded one.
     let (dense_side, encoded_side) = match operation {
-        Operation::Compress | Operation::Convert => (source, output),
+        Operation::Compress | Operation::Convert | Operation::Retrain => (source, output),
         Operation::Restore => (output, source),
     };
     let Some(dense) = dense_side.find(&table.name) else {

@@ -79,8 +79,34 @@ pub struct Verification {
     pub files: usize,
     /// Number of tensors whose digests were compared.
     pub tensors: usize,
+    /// The way from the original checkpoint, oldest first: what was done and the digest of the manifest that says so;
+    /// the first has the digest of the original's largest weight file.
+    pub chain: Vec<Link>,
     /// Every difference, sorted.
     pub differences: Vec<Difference>,
+}
+
+/// A step of the way from the original checkpoint to an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// `source`, or the name of an [`Operation`].
+    pub step: &'static str,
+    /// Digest that identifies its result.
+    pub sha256: Option<String>,
+}
+
+/// The way that `manifest`, whose own bytes have the digest `sha256`, tells of.
+fn chain_of(manifest: &Manifest, sha256: &str) -> Vec<Link> {
+    let mut chain = vec![Link { step: manifest.operation.name(), sha256: Some(sha256.to_owned()) }];
+    let mut source = &manifest.source;
+    while let Some(origin) = &source.origin {
+        chain.push(Link { step: origin.operation.name(), sha256: source.manifest_sha256.clone() });
+        source = &origin.source;
+    }
+    let largest = source.files.iter().filter(|file| file.tensors.is_some()).max_by_key(|file| file.bytes);
+    chain.push(Link { step: "source", sha256: largest.map(|file| file.sha256.clone()) });
+    chain.reverse();
+    chain
 }
 
 impl Verification {
@@ -98,7 +124,8 @@ impl Verification {
 /// Where nothing in the directory says that it is an output of this program, or the operating system refuses;
 /// differences are no errors.
 pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Option<Manifest>, Verification)> {
-    let mut result = Verification { manifest_sha256: None, files: 0, tensors: 0, differences: Vec::new() };
+    let mut result =
+        Verification { manifest_sha256: None, files: 0, tensors: 0, chain: Vec::new(), differences: Vec::new() };
     let (manifest, bytes) = match Manifest::read(directory) {
         Ok(read) => read,
         Err(error) => {
@@ -119,6 +146,7 @@ pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Option<Manif
         result.note(Subject::File, MANIFEST_NAME, Change::Changed, "not in canonical form");
     }
     check_sums(directory, &manifest, &manifest_sha256, &mut result)?;
+    result.chain = chain_of(&manifest, &manifest_sha256);
     result.manifest_sha256 = Some(manifest_sha256);
     observer.stage("verify", "output", manifest.files.iter().map(|file| file.bytes).sum());
     for record in &manifest.files {
@@ -283,7 +311,7 @@ fn check_tables(manifest: &Manifest, result: &mut Verification) {
     for table in &manifest.tables {
         let mut bytes = 0u64;
         let tensors: &[String] = match manifest.operation {
-            Operation::Compress | Operation::Convert => &table.parts,
+            Operation::Compress | Operation::Convert | Operation::Retrain => &table.parts,
             Operation::Restore => std::slice::from_ref(&table.name),
         };
         for part in tensors {

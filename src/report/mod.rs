@@ -4,6 +4,7 @@ mod columns;
 pub mod comparison;
 mod diff;
 mod inspection;
+pub mod rates;
 pub mod text;
 
 pub use columns::columns;

@@ -11,7 +11,7 @@ use super::columns;
 /// What `compress`, `restore` or `convert` made.
 pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
     let mut text = match manifest.operation {
-        Operation::Compress => compressed(&manifest.tables),
+        Operation::Compress | Operation::Retrain => compressed(&manifest.tables),
         Operation::Restore => restored(&manifest.tables),
         Operation::Convert => converted(manifest),
     };
@@ -20,7 +20,7 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
         names.push(table.name.clone());
         let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
         let times = match manifest.operation {
-            Operation::Compress | Operation::Convert => "stored once",
+            Operation::Compress | Operation::Convert | Operation::Retrain => "stored once",
             Operation::Restore => "the same table",
         };
         let _ = writeln!(text, "{times}: {}", names.join(", "));
@@ -110,6 +110,12 @@ pub fn verification(output: &Path, verification: &Verification) -> String {
     }
     if let Some(sha256) = &verification.manifest_sha256 {
         let _ = writeln!(text, "manifest: sha256 {sha256}");
+    }
+    // One step from a source is what every output is; a longer way is worth telling.
+    if verification.chain.len() > 2 {
+        for link in &verification.chain {
+            let _ = writeln!(text, "{}: sha256 {}", link.step, link.sha256.as_deref().unwrap_or("unknown"));
+        }
     }
     let place = output.display().to_string();
     let _ = writeln!(

@@ -1,0 +1,70 @@
+//! The programs that go into an output: the loader, the schedules, the fine-tuning program.
+//!
+//! They stand beside `config.json`, where transformers looks for the modules that `auto_map` names.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// A file that an output gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// The files of the stub. The first is the loader, which needs none of the others.
+pub const PROGRAMS: &[Program] = &[
+    Program { name: "rankfold_loader.py", text: include_str!("rankfold_loader.py") },
+    Program { name: "rankfold_schedule.py", text: include_str!("rankfold_schedule.py") },
+    Program { name: "rankfold_manifest.py", text: include_str!("rankfold_manifest.py") },
+    Program { name: "finetune.py", text: include_str!("finetune.py") },
+];
+
+/// The methods that the loader reads; an output with a table of another gets no stub, which could but refuse it.
+const METHODS: &[&str] = &["low-rank"];
+
+/// Whether the loader reads tables of `method`.
+pub(crate) fn reads(method: &str) -> bool {
+    METHODS.contains(&method)
+}
+
+/// The Auto classes of transformers that the loader stands in for when `trust_remote_code=True` is given.
+pub(crate) const AUTO_CLASSES: &[&str] = &[
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForPreTraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+];
+
+/// The value of `auto_map`: for each Auto class the name of its stand-in in the loader.
+pub(crate) fn auto_map() -> Value {
+    let classes = AUTO_CLASSES.iter().map(|class| ((*class).into(), format!("rankfold_loader.Rankfold{class}").into()));
+    Value::Object(classes.collect::<Map<_, _>>())
+}
+
+/// Where the files go: beside the configuration at `config`, or to the root where there is none.
+pub(crate) fn paths(config: Option<&Path>) -> impl Iterator<Item = (PathBuf, &'static Program)> {
+    let folder = config.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+    PROGRAMS.iter().map(move |program| (folder.join(program.name), program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_reads_the_methods_that_it_is_written_for_and_no_others() {
+        let table = PROGRAMS[0].text.lines().find(|line| line.starts_with("METHODS: ")).expect("the loader's methods");
+        for codec in crate::codec::CODECS {
+            assert_eq!(table.contains(&format!("\"{}\":", codec.name())), reads(codec.name()), "{}", codec.name());
+        }
+    }
+}

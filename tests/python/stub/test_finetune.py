@@ -1,0 +1,171 @@
+"""The fine-tuning program, run as people run it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import rankfold_loader  # noqa: F401  what the output needs to load
+import torch
+import transformers
+from conftest import RANK, run
+from rankfold_schedule import SCHEDULES, Settings
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "fine", "great", "bad", "poor", "awful", "the", "film",
+         "was", "very", "a", "quite", "story"] + [f"word{number}" for number in range(102)]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """A tiny BERT with a tokenizer, compressed, with data of which the label can be learned."""
+    root = tmp_path_factory.mktemp("finetune")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                     intermediate_size=48, max_position_embeddings=32)
+    transformers.BertModel(config).save_pretrained(root / "source")
+    (root / "vocab.txt").write_text("\n".join(WORDS))
+    transformers.BertTokenizerFast(str(root / "vocab.txt")).save_pretrained(root / "source")
+    run("compress", root / "source", "-o", root / "model", "--rank", RANK)
+    dice = random.Random(0)
+    rows = []
+    for _ in range(120):
+        label = dice.choice(["good", "bad"])
+        mood = dice.choice(WORDS[5:8] if label == "good" else WORDS[8:11])
+        rows.append((label, f"the {dice.choice(['film', 'story'])} was {dice.choice(['very', 'quite'])} {mood}"))
+    (root / "train.txt").write_text("".join(f"{label} {text}\n" for label, text in rows))
+    (root / "dev.tsv").write_text("label\tsentence\n" + "".join(f"{label}\t{text}\n" for label, text in rows[:30]))
+    (root / "train.csv").write_text("".join(f'"{label}","{text}"\n' for label, text in rows))
+    (root / "train.jsonl").write_text("".join(json.dumps({"label": a, "text": b}) + "\n" for a, b in rows))
+    (root / "text.txt").write_text("".join(f"{text}\n" for _, text in rows))
+    return root
+
+
+def command(root, output, *options, model="model"):
+    return [sys.executable, str(root / model / "finetune.py"), "-o", str(output), "--batch", "20", "--step-size", "7",
+            "--max-length", "16", *map(str, options)]
+
+
+def finetune(root, output, *options, model="model"):
+    done = subprocess.run(command(root, output, *options, model=model), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in (output / "training.jsonl").read_text().splitlines()]
+
+
+def test_classification_learns_and_its_output_verifies_back_to_the_source(bert, tmp_path):
+    log = finetune(bert, tmp_path / "out", "--train", bert / "train.txt", "--dev", bert / "dev.tsv", "--epochs", 8,
+                   "--max-lr", "2e-2", "--decay", "0.7")
+    updates = [entry for entry in log if "lr" in entry]
+    assert len(updates) == 48
+    assert [entry["dev_accuracy"] for entry in log if "dev_accuracy" in entry][-1] >= 0.9
+    assert updates[-1]["loss"] < updates[0]["loss"] / 2
+    shown = run("verify", tmp_path / "out", "--source", bert / "model").stdout
+    steps = [line.split(":")[0] for line in shown.splitlines() if ": sha256" in line and "manifest" not in line]
+    assert steps == ["source", "compress", "retrain"]
+    manifest = json.loads((tmp_path / "out" / "rankfold.json").read_text())
+    assert manifest["source"]["manifest_sha256"] in run("verify", bert / "model").stdout
+    assert str(bert) not in (tmp_path / "out" / "rankfold.json").read_text(), "no place on this machine"
+    assert str(bert) not in (tmp_path / "out" / "config.json").read_text()
+    assert subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=tmp_path / "out").returncode == 0
+
+
+def test_the_retrained_model_loads_restores_and_can_be_retrained(bert, tmp_path):
+    finetune(bert, tmp_path / "once", "--train", bert / "train.jsonl", "--epochs", 1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "once")
+    assert model.config.id2label == {0: "bad", 1: "good"}
+    run("restore", tmp_path / "once", "-o", tmp_path / "dense")
+    dense = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "dense")
+    ids = torch.tensor([[2, 11, 12, 13, 14, 5, 3]])
+    with torch.no_grad():
+        assert (model.eval()(ids).logits - dense.eval()(ids).logits).abs().max() <= 1e-5
+    finetune(tmp_path, tmp_path / "twice", "--train", bert / "train.csv", "--epochs", 1, model="once")
+    shown = run("verify", tmp_path / "twice", "--source", tmp_path / "once").stdout
+    assert shown.count("retrain: sha256") == 2
+
+
+def test_the_learning_rate_is_the_closed_form(bert, tmp_path):
+    for name in ("calr", "triangular", "cosine"):
+        log = finetune(bert, tmp_path / name, "--train", bert / "train.txt", "--epochs", 3, "--schedule", name,
+                       "--max-lr", "1e-3", "--base-lr", "1e-5", "--max-updates", 15)
+        settings = Settings(1e-3, 1e-5, 7, 6, updates=15)
+        assert [entry["lr"] for entry in log if "lr" in entry] == [SCHEDULES[name](settings, t) for t in range(15)]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(bert, tmp_path):
+    options = ("--train", bert / "train.txt", "--dev", bert / "dev.tsv", "--epochs", 30, "--save-every", 4)
+    expected = finetune(bert, tmp_path / "whole", *options)
+    log = tmp_path / "out.training" / "log.jsonl"
+    running = subprocess.Popen(command(bert, tmp_path / "out", *options), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while running.poll() is None and time.monotonic() < deadline:
+            if log.exists() and log.read_text().count("\n") >= 11:
+                break
+            time.sleep(0.01)
+        assert running.poll() is None, "it was to be killed in the middle"
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert not (tmp_path / "out").exists()
+    assert (log.parent / "last.pt").exists()
+    found = finetune(bert, tmp_path / "out", *options)
+    assert [e.get("lr") for e in found] == [e.get("lr") for e in expected]
+    assert [e["update"] for e in found] == [e["update"] for e in expected]
+    for one, other in zip(found, expected):
+        assert one.get("loss", 0.0) == pytest.approx(other.get("loss", 0.0), rel=1e-4, abs=1e-6)
+    assert not log.parent.exists()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_distillation_moves_the_factors_only_towards_the_original(bert, tmp_path, optimizer):
+    log = finetune(bert, tmp_path / "out", "--task", "distill", "--teacher", bert / "source", "--train",
+                   bert / "text.txt", "--dev", bert / "text.txt", "--epochs", 5, "--max-lr",
+                   "1" if optimizer == "sgd" else "1e-2", "--optimizer", optimizer)
+    losses = [entry["dev_loss"] for entry in log if "dev_loss" in entry]
+    assert min(losses) < losses[0] and losses[0] < 1.0
+    from safetensors.torch import load_file
+
+    before, after = (load_file(folder / "model.safetensors") for folder in (bert / "model", tmp_path / "out"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"embeddings.word_embeddings.weight", "embeddings.word_embeddings.proj.weight"}
+    run("verify", tmp_path / "out")
+
+
+def test_masked_language_modelling_runs(bert, tmp_path):
+    log = finetune(bert, tmp_path / "out", "--task", "mlm", "--train", bert / "text.txt", "--dev", bert / "text.txt",
+                   "--epochs", 6, "--max-lr", "1e-2")
+    losses = [entry["dev_loss"] for entry in log if "dev_loss" in entry]
+    assert losses[-1] < losses[0]
+    run("verify", tmp_path / "out")
+
+
+def test_causal_language_modelling_runs(tmp_path, bert):
+    config = transformers.GPT2Config(vocab_size=len(WORDS), n_embd=32, n_layer=1, n_head=2, n_positions=32)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "source")
+    transformers.BertTokenizerFast(str(bert / "vocab.txt")).save_pretrained(tmp_path / "source")
+    run("compress", tmp_path / "source", "-o", tmp_path / "model", "--rank", RANK)
+    log = finetune(tmp_path, tmp_path / "out", "--task", "causal-lm", "--train", bert / "text.txt", "--epochs", 3,
+                   "--max-lr", "1e-2")
+    losses = [entry["loss"] for entry in log if "lr" in entry]
+    assert losses[-1] < losses[0]
+    run("verify", tmp_path / "out", "--source", tmp_path / "model")
+
+
+def test_other_options_do_not_go_on_with_a_run(bert, tmp_path):
+    options = ["--train", bert / "train.txt", "--epochs", 1]
+    folder = tmp_path / "out.training"
+    folder.mkdir()
+    torch.save({"request": "another"}, folder / "last.pt")
+    done = subprocess.run(command(bert, tmp_path / "out", *options), capture_output=True, text=True)
+    assert done.returncode == 1 and "other options or data" in done.stderr
+
+
+def test_wrong_data_is_named_with_its_line(bert, tmp_path):
+    (tmp_path / "bad.tsv").write_text("good\tthe film\nbad\n")
+    done = subprocess.run(command(bert, tmp_path / "out", "--train", tmp_path / "bad.tsv"), capture_output=True,
+                          text=True)
+    assert done.returncode == 1 and "line 2" in done.stderr
+    assert not os.path.exists(tmp_path / "out")
