@@ -146,8 +146,8 @@ fn a_directory_without_weights_is_refused_with_what_else_it_holds() {
     let endings: Vec<_> = endings.map(|ending| format!("`*.{ending}`")).collect();
     let refusal = format!("`ROOT`: no weights in the directory: expected {} or its index", endings.join(" or "));
     assert_eq!(message(&empty), refusal);
-    let other = directory(&[("pytorch_model.bin", ""), ("onnx/model.onnx", "")]);
-    assert_eq!(message(&other), format!("{refusal}, found `onnx/model.onnx`, `pytorch_model.bin`"));
+    let other = directory(&[("tf_model.h5", ""), ("onnx/model.onnx", "")]);
+    assert_eq!(message(&other), format!("{refusal}, found `onnx/model.onnx`, `tf_model.h5`"));
 }
 
 #[test]

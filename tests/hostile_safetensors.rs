@@ -367,7 +367,7 @@ fn tensors_come_in_the_order_of_their_data() {
 fn a_file_is_known_by_its_content_whatever_its_name() {
     let json = r#"{"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
     assert!(message_of_file("weights.bin", &header(json, 2)).starts_with("there are bytes after"));
-    let unknown = message_of_file("weights.bin", b"\x89PNG\r\n a picture");
+    let unknown = message_of_file("weights.dat", b"\x89PNG\r\n a picture");
     assert!(unknown.starts_with("not a tensor file of a known format: expected safetensors or "), "{unknown}");
 }
 
