@@ -263,8 +263,11 @@ def test_restore_drops_the_loader_and_gives_the_configuration_back(checkpoint):
     run("verify", one.dense, "--source", one.output)
 
 
-@pytest.mark.parametrize("options", [["fixed-point", "--bits", 8], ["fixed-point", "--bits", 3], ["transform", "--bits", 4],
-                                     ["cast", "--reduction", "50%"]], ids=lambda options: " ".join(map(str, options)))
+OTHERS = [["fixed-point", "--bits", 8], ["fixed-point", "--bits", 3], ["transform", "--reduction", 0.7],
+          ["cast", "--reduction", 0.5]]
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=lambda options: " ".join(map(str, options)))
 def test_a_method_that_the_loader_does_not_read_comes_without_it(checkpoint, tmp_path, options):
     one = checkpoint("bert")
     run("compress", one.source, "-o", tmp_path / "out", "--method", *options)
