@@ -1,7 +1,7 @@
 //! Checkpoints of PyTorch: a zip archive of a pickle and one entry a storage, or, before version 1.6, pickles with the
 //! storages after them.
 //!
-//! Nothing of a pickle is run: [`pickle`] interprets the few opcodes that state dicts need and refuses every other, by
+//! Nothing of a pickle is run: `pickle` interprets the few opcodes that state dicts need and refuses every other, by
 //! name. The crates that read pickles are made for data of any shape, and build trees whose depth and size the file
 //! decides; here every object is counted, and none is nested.
 
