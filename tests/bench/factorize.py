@@ -5,8 +5,9 @@
 
 SHAPE is rows x columns (30522x768). The tables are made here: seeded, squared singular values that fall as
 i^-0.7, and a common mean. Every route runs in its own process, all routes of a shape one after the other in every round;
-the best run counts (of three in each process for rankfold and the Gram routes). Rank is that of half the parameters. Prints a Markdown table of wall-clock seconds and of processor
-seconds; on a machine that others use, only processor seconds of one thread mean anything.
+the best run counts (of three in each process for rankfold and the Gram routes). Rank is that of half the parameters. Prints a Markdown table
+of wall-clock seconds and of processor seconds; on a machine that others use, only processor seconds of one thread mean
+anything.
 """
 
 import json
@@ -24,6 +25,8 @@ ROUTES = {
     "numpy Gram": ("gram", {}),
     "numpy Gram, AVX-512": ("gram", AVX512),
     "numpy Gram and error, AVX-512": ("gram_error", AVX512),
+    "numpy.linalg.svd": ("svd", {}),
+    "scipy gesdd": ("gesdd", {}),
     "numpy.linalg.svd, AVX-512": ("svd", AVX512),
     "scipy gesdd, AVX-512": ("gesdd", AVX512),
 }
