@@ -10,12 +10,13 @@ use super::{Finished, auto, config, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{EncodedTable, Rewrite};
 use crate::locate::Selection;
 use crate::manifest::{
     Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
 };
 use crate::observe::Observer;
-use crate::output::{Replace, StagedDirectory};
+use crate::output::{Replace, StagedDirectory, digest_file};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
 use crate::stub;
 use crate::tensor::{Rows, TensorMeta};
@@ -156,7 +157,7 @@ impl<'c> Prepared<'c> {
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
         let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
-        Ok(Manifest {
+        let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Compress,
@@ -168,7 +169,27 @@ impl<'c> Prepared<'c> {
             stored_once: self.stored_once(),
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
-        })
+        };
+        self.seal(directory, &mut manifest, observer)?;
+        Ok(manifest)
+    }
+
+    /// Writes the digest of what the manifest says beside its files into those files that have a place for it.
+    fn seal(&self, directory: &Path, manifest: &mut Manifest, observer: &dyn Observer) -> Result<()> {
+        let core = manifest.core_sha256()?;
+        for shard in self.shards(&self.points())? {
+            let Some(form) = &shard.form else { continue };
+            let path = directory.join(&shard.path);
+            if form.seal(&path, &core)? {
+                let name = assembly::path_text(&shard.path)?;
+                let (bytes, sha256) = digest_file(&path, observer)?;
+                for file in manifest.files.iter_mut().filter(|file| file.path == name) {
+                    (file.bytes, file.sha256) = (bytes, sha256.clone());
+                }
+            }
+        }
+        manifest.weights_bytes.after = weights_of(&manifest.files);
+        Ok(())
     }
 
     /// Writes everything but the records of the output; gives the records of the files and of the tables.
@@ -183,7 +204,7 @@ impl<'c> Prepared<'c> {
                 errors[table] = Some(self.encode(&self.tables[table], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write(directory, &mut produce, observer)?);
+            files.extend(shard.write(directory, &mut produce, observer)?);
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
@@ -254,7 +275,7 @@ impl<'c> Prepared<'c> {
             Target::Size(size) if fixed.contains(&None) => {
                 let limit = size.bytes(self.plan.weights_before);
                 // What cannot be laid out cannot fit; the error comes when the chosen one is laid out.
-                let total = |steps: &[usize]| self.weights_after(&self.points_at(steps)).unwrap_or(u64::MAX);
+                let total = |steps: &[usize]| self.weights_after(steps).unwrap_or(u64::MAX);
                 fit_size(&ladders, &fixed, limit, &total)?.steps
             }
             _ => fixed.into_iter().flatten().collect(),
@@ -277,16 +298,13 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    pub(super) fn points(&self) -> Vec<&Point> {
-        self.tables.iter().map(Chosen::point).collect()
+    /// The number of every table's point.
+    pub(super) fn points(&self) -> Vec<usize> {
+        self.tables.iter().map(|table| table.point).collect()
     }
 
-    fn points_at(&self, steps: &[usize]) -> Vec<&Point> {
-        self.tables.iter().zip(steps).map(|(table, &step)| &table.points[step]).collect()
-    }
-
-    /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
-    fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
+    /// The weight files of the output with every table at its point of `points`. A shard that would hold nothing is left out.
+    fn shards(&self, points: &[usize]) -> Result<Vec<OutputShard<'c>>> {
         let mut shards: Vec<OutputShard<'c>> = Vec::new();
         let sources = self.checkpoint.shards();
         for (number, shard) in sources.iter().enumerate() {
@@ -294,7 +312,7 @@ impl<'c> Prepared<'c> {
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let parts = points[table].parts.iter().cloned().enumerate();
+                    let parts = self.tables[table].points[points[table]].parts.iter().cloned().enumerate();
                     tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
                 } else if !self.is_tied(id) && self.stored_as(id).is_none() {
                     tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
@@ -314,11 +332,26 @@ impl<'c> Prepared<'c> {
                 let path = super::output_path(self.checkpoint, shard);
                 match shards.iter_mut().find(|earlier| earlier.path == path) {
                     Some(earlier) => earlier.tensors.extend(tensors),
-                    None => shards.push(OutputShard { path, metadata, tensors }),
+                    None => {
+                        let form = self.form(number, points)?;
+                        shards.push(OutputShard { path, metadata, tensors, form });
+                    }
                 }
             }
         }
         Ok(shards)
+    }
+
+    /// The form of shard `number`, where the output keeps it, with the parts of `points` in place of its tables.
+    fn form(&self, number: usize, points: &[usize]) -> Result<Option<Box<dyn Rewrite + 'c>>> {
+        let shard = &self.checkpoint.shards()[number];
+        let Some(rewriter) = shard.reader().rewriter() else { return Ok(None) };
+        let own = self.tables.iter().zip(points).filter(|(table, _)| table.id.shard == number);
+        let tables = own.map(|(table, &point)| {
+            encoded_table(self.checkpoint, table.id, &table.tied, table.codecs[point], &table.points[point])
+        });
+        let tables: Vec<_> = tables.collect();
+        rewriter.encoded(&tables).map(Some).map_err(|error| error.at(self.checkpoint.root().join(shard.path())))
     }
 
     fn is_tied(&self, id: TensorId) -> bool {
@@ -339,7 +372,7 @@ impl<'c> Prepared<'c> {
         self.checkpoint.tensors().filter_map(|(id, _)| Some((name(id), name(self.stored_as(id)?)))).collect()
     }
 
-    pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
+    pub(super) fn weights_after(&self, points: &[usize]) -> Result<u64> {
         let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
         Ok(shards + assembly::companion_weights(self.checkpoint)?)
     }
@@ -407,6 +440,7 @@ impl<'c> Prepared<'c> {
         self.request.stub
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
+            && !super::keeps_form(self.checkpoint)
     }
 
     fn write_stub(&self, directory: &Path) -> Result<Vec<FileRecord>> {
@@ -435,6 +469,9 @@ impl<'c> Prepared<'c> {
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
+        if super::keeps_form(self.checkpoint) {
+            return assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some);
+        }
         let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
         let text = config::insert(named, &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
@@ -479,6 +516,43 @@ fn shape_of(meta: &TensorMeta) -> [usize; 2] {
     meta.matrix().map_or([0, 0], |(rows, columns)| [rows, columns])
 }
 
+/// A table as the file form of the source sees it.
+fn encoded_table<'p>(
+    checkpoint: &Checkpoint,
+    id: TensorId,
+    tied: &[TensorId],
+    codec: &'static dyn Codec,
+    point: &'p Point,
+) -> EncodedTable<'p> {
+    EncodedTable {
+        dense: checkpoint.meta(id).clone(),
+        tied: tied.iter().map(|&tie| checkpoint.meta(tie).name.clone()).collect(),
+        codec,
+        setting: &point.setting,
+        parts: point.parts.clone(),
+    }
+}
+
+/// Those of `points` that an output in the source's own form has a place for; all where it goes to safetensors.
+///
+/// # Errors
+/// The first refusal where there is none.
+fn accepted(checkpoint: &Checkpoint, id: TensorId, tied: &[TensorId], points: auto::Offers) -> Result<auto::Offers> {
+    let Some(rewriter) = checkpoint.shards()[id.shard].reader().rewriter() else { return Ok(points) };
+    let mut refusal = None;
+    let mut accepted = Vec::with_capacity(points.len());
+    for (codec, point) in points {
+        match rewriter.accepts(&encoded_table(checkpoint, id, tied, codec, &point)) {
+            Ok(()) => accepted.push((codec, point)),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    match refusal {
+        Some(refusal) if accepted.is_empty() => Err(refusal),
+        _ => Ok(accepted),
+    }
+}
+
 fn analyze<'c>(
     checkpoint: &'c Checkpoint,
     codecs: &[&'static dyn Codec],
@@ -516,6 +590,10 @@ fn analyze<'c>(
             (None, squared_norm, points)
         }
     };
+    let offered = points.len();
+    let points = accepted(checkpoint, id, &tied, points)?;
+    // An analysis has all of its points, by their numbers.
+    let analysis = analysis.filter(|_| points.len() == offered);
     let (codecs, points) = points.into_iter().unzip();
     Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }
