@@ -1,18 +1,11 @@
 //! Paths that files name, and paths as messages show them.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
+
+pub(super) use crate::format::limits::plain;
 
 /// Names that a message lists before it only counts.
 const LISTED: usize = 8;
-
-/// `text` as a path that stays inside the directory it is relative to; `None` where it is empty or absolute, has a
-/// `.` or `..`, or cannot name a file.
-pub(super) fn plain(text: &str) -> Option<PathBuf> {
-    let is_plain = |part: &str| !matches!(part, "" | "." | "..");
-    let path = Path::new(text);
-    let is_inside = path.components().all(|component| matches!(component, Component::Normal(_)));
-    (is_inside && text.split('/').all(is_plain) && !text.contains('\0')).then(|| path.to_owned())
-}
 
 /// A path in backticks, control characters escaped.
 pub(super) fn quote(path: &Path) -> String {
@@ -31,6 +24,8 @@ pub(super) fn list<T>(items: impl ExactSizeIterator<Item = T>, quote: impl Fn(T)
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

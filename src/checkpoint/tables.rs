@@ -2,8 +2,9 @@
 
 use super::{Checkpoint, TensorId};
 use crate::error::Result;
+use crate::format::TensorUse;
 use crate::locate::{Candidate, Inventory, Selection, locate, select};
-use crate::manifest::same_elements;
+use crate::manifest::{same_elements, same_transposed};
 use crate::tensor::TensorMeta;
 
 /// A table that is taken, and the tensors with the same bytes that are stored once with it.
@@ -50,6 +51,21 @@ impl Checkpoint {
 
     fn locate(&self, ids: &[TensorId], metas: &[TensorMeta]) -> Result<Vec<Candidate>> {
         let same_bytes = |one: usize, other: usize| same_elements((self, ids[one]), (self, ids[other]));
-        locate(&Inventory { tensors: metas, config: self.config().map(|file| file.value()), same_bytes: &same_bytes })
+        let same_transposed = |one: usize, other: usize| same_transposed((self, ids[one]), (self, ids[other]));
+        let uses = self.shards().iter().enumerate().flat_map(|(shard, file)| {
+            file.reader().uses().iter().filter_map(move |one| {
+                let id = TensorId { shard, index: one.tensor };
+                // Ids are listed in their order.
+                Some(TensorUse { tensor: ids.binary_search(&id).ok()?, ..one.clone() })
+            })
+        });
+        let uses: Vec<TensorUse> = uses.collect();
+        locate(&Inventory {
+            tensors: metas,
+            config: self.config().map(|file| file.value()),
+            same_bytes: &same_bytes,
+            uses: &uses,
+            same_transposed: &same_transposed,
+        })
     }
 }

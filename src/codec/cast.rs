@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::{Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Table};
+use super::{
+    Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Table,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::plan::bytes_within_reduction;
@@ -93,6 +95,10 @@ impl Codec for Cast {
 
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
         Some(Native::Plain)
+    }
+
+    fn arithmetic(&self, _setting: &Setting) -> Result<Arithmetic> {
+        Ok(Arithmetic::Values)
     }
 }
 

@@ -4,6 +4,7 @@
 //! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
+mod arithmetic;
 mod cast;
 mod fixed_point;
 mod low_rank;
@@ -16,6 +17,7 @@ mod scale;
 mod transform;
 mod weights;
 
+pub use arithmetic::Arithmetic;
 pub use cast::Cast;
 pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
 pub use low_rank::LowRank;
@@ -226,6 +228,15 @@ pub trait Codec: Sync {
     /// fail on the shape of what they find.
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
         None
+    }
+
+    /// How a graph of plain operators decodes a row at `setting`, for file forms that hold their own decoder.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] with the reason where none can.
+    fn arithmetic(&self, setting: &Setting) -> Result<Arithmetic> {
+        let hint = "choose `--method low-rank`, `--method fixed-point --bits 8` or `--method cast`";
+        Err(arithmetic::refuse(self.name(), setting, hint))
     }
 }
 

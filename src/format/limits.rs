@@ -1,8 +1,8 @@
-//! Caps on what a file may ask for before anything is allocated.
+//! Caps on what a file may ask for before anything is allocated or opened.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,6 +50,15 @@ pub const MAX_FILES: usize = 100_000;
 
 /// Levels of folders below the directory of a checkpoint.
 pub const MAX_DEPTH: usize = 32;
+
+/// `text` as a path that stays inside the directory it is relative to; `None` where it is empty or absolute, has a
+/// `.` or `..`, or cannot name a file.
+pub(crate) fn plain(text: &str) -> Option<PathBuf> {
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+    let path = Path::new(text);
+    let is_inside = path.components().all(|component| matches!(component, Component::Normal(_)));
+    (is_inside && text.split('/').all(is_plain) && !text.contains('\0')).then(|| path.to_owned())
+}
 
 /// Metadata of a regular file, symbolic links followed. Anything else is refused, since opening a pipe would wait
 /// for its writer for ever.

@@ -7,6 +7,7 @@ pub mod gguf;
 pub mod limits;
 mod map;
 pub mod numpy;
+pub mod onnx;
 pub mod pytorch;
 mod rewrite;
 pub mod safetensors;
@@ -23,8 +24,15 @@ use crate::tensor::{MappedRows, Rows, TensorMeta};
 pub use rewrite::{EncodedTable, Rewrite, Rewriter};
 
 /// Every format that can be read.
-pub const FORMATS: &[&dyn Format] =
-    &[&safetensors::Safetensors, &gguf::Gguf, &pytorch::PyTorch, &numpy::Npz, &numpy::Npy, &word_vectors::WordVectors];
+pub const FORMATS: &[&dyn Format] = &[
+    &safetensors::Safetensors,
+    &gguf::Gguf,
+    &pytorch::PyTorch,
+    &numpy::Npz,
+    &numpy::Npy,
+    &onnx::Onnx,
+    &word_vectors::WordVectors,
+];
 
 /// Every format that can be written.
 pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
@@ -132,6 +140,11 @@ pub trait Reader: Send + Sync {
         &[]
     }
 
+    /// What the file itself says of how its matrices are used, where it does: a graph tells tables without names.
+    fn uses(&self) -> &[TensorUse] {
+        &[]
+    }
+
     /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
     fn warnings(&self) -> &[String] {
         &[]
@@ -139,6 +152,32 @@ pub trait Reader: Send + Sync {
 
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
+}
+
+/// A use of a matrix in the graph of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorUse {
+    /// Index into [`Reader::tensors`].
+    pub tensor: usize,
+    /// The node, as messages name it.
+    pub node: String,
+    /// What it does.
+    pub kind: UseKind,
+}
+
+/// What a node does with a matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UseKind {
+    /// It gives the rows that an input of the whole graph names.
+    LookedUp {
+        /// That input.
+        indices: String,
+    },
+    /// It multiplies by the transposed matrix, as an output head does.
+    Multiplied {
+        /// Whether the matrix is stored as `[d, V]`.
+        is_transposed: bool,
+    },
 }
 
 /// A file of nothing but elements, which another describes.

@@ -55,6 +55,25 @@ pub enum Evidence {
         /// Its value.
         size: u64,
     },
+    /// The graph looks rows up in it.
+    LookedUp {
+        /// The node.
+        node: String,
+        /// The input of the graph that says which rows.
+        indices: String,
+    },
+    /// The graph multiplies by it transposed, as output heads do.
+    Multiplied {
+        /// The node.
+        node: String,
+        /// Whether it is stored as `[d, V]`.
+        is_transposed: bool,
+    },
+    /// Another tensor holds the same numbers transposed.
+    TiedTransposed {
+        /// Its name.
+        with: String,
+    },
     /// The file holds no other 2-D float tensor, as files of word vectors do.
     OnlyTable,
     /// Many more rows than columns.
@@ -116,7 +135,7 @@ impl Evidence {
     pub fn weight(&self) -> i32 {
         match self {
             Evidence::Name { .. } => 6,
-            Evidence::Vocabulary { .. } | Evidence::OnlyTable => 4,
+            Evidence::Vocabulary { .. } | Evidence::OnlyTable | Evidence::LookedUp { .. } => 4,
             Evidence::GenericName { .. } => 3,
             Evidence::PaddedVocabulary { .. } => 2,
             Evidence::Tall { .. } => 1,
@@ -124,7 +143,9 @@ impl Evidence {
             Evidence::NumberedBlock { .. } => -2,
             Evidence::LayerName { .. } => -4,
             Evidence::Matrix { .. }
+            | Evidence::Multiplied { .. }
             | Evidence::TiedByBytes { .. }
+            | Evidence::TiedTransposed { .. }
             | Evidence::TiedByConfig { .. }
             | Evidence::TieContradicted { .. }
             | Evidence::TiedAgainstConfig { .. }
@@ -144,6 +165,12 @@ impl fmt::Display for Evidence {
                 write!(out, "V is {} = {size} padded to a multiple of 8", key.escape_debug())
             }
             Evidence::OtherVocabulary { key, size } => write!(out, "V is not {} = {size}", key.escape_debug()),
+            Evidence::LookedUp { node, indices } => {
+                write!(out, "rows looked up by {node} with input `{}`", indices.escape_debug())
+            }
+            Evidence::Multiplied { node, is_transposed: true } => write!(out, "multiplied by {node}, stored as [d, V]"),
+            Evidence::Multiplied { node, is_transposed: false } => write!(out, "multiplied transposed by {node}"),
+            Evidence::TiedTransposed { with } => write!(out, "`{}` transposed", with.escape_debug()),
             Evidence::OnlyTable => out.write_str("the only 2-D float tensor"),
             Evidence::Tall { ratio } => write!(out, "V/d = {ratio:.1}"),
             Evidence::Wide { ratio } => write!(out, "fewer rows than columns, V/d = {ratio:.2}"),

@@ -6,6 +6,9 @@
 //! name. Then it finds ties: an output head (or an alias such as T5's `encoder.embed_tokens`) with the same shape,
 //! dtype and bytes as a token table is that table, and is stored once.
 //!
+//! Where a file holds a graph, that decides without names: a matrix in which an input of the graph looks rows up is a
+//! table, and one that holds it transposed and is multiplied by is its head.
+//!
 //! [`select`] decides which of them are compressed: token tables by default, or exactly what the user names.
 
 mod config;
@@ -20,6 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::format::TensorUse;
 use crate::tensor::{Dtype, TensorMeta};
 
 pub use evidence::{ENOUGH, Evidence};
@@ -34,6 +38,10 @@ pub struct Inventory<'a> {
     pub config: Option<&'a Value>,
     /// Whether two tensors of the same shape and dtype, given by their positions, hold the same bytes.
     pub same_bytes: &'a dyn Fn(usize, usize) -> Result<bool>,
+    /// What the files say of how their matrices are used; [`TensorUse::tensor`] is a position in `tensors`.
+    pub uses: &'a [TensorUse],
+    /// Whether the second of two matrices, given by their positions, is the first transposed.
+    pub same_transposed: &'a dyn Fn(usize, usize) -> Result<bool>,
 }
 
 /// What a table is for.
@@ -112,8 +120,8 @@ pub struct Candidate {
 /// Whatever comparing bytes reports.
 pub fn locate(inventory: &Inventory<'_>) -> Result<Vec<Candidate>> {
     let facts = inventory.config.map(config::Facts::read).unwrap_or_default();
-    let mut candidates = roles::assess(inventory.tensors, &facts);
-    ties::find(&mut candidates, inventory.same_bytes)?;
+    let mut candidates = roles::assess(inventory, &facts);
+    ties::find(&mut candidates, inventory)?;
     roles::promote_unnamed(&mut candidates);
     ties::compare_with_config(&mut candidates, &facts);
     for candidate in &mut candidates {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::config::{Facts, Vocabulary};
 use super::evidence::{ENOUGH, Evidence};
 use super::families::{Family, block_part, family_of, layer_part};
-use super::{Candidate, Role};
+use super::{Candidate, Inventory, Role};
+use crate::format::{TensorUse, UseKind};
 use crate::tensor::TensorMeta;
 
 /// V/d from which the form speaks for a table: linear layers rarely widen by more than 4.
@@ -20,7 +21,8 @@ pub(super) fn table_shape(tensor: &TensorMeta) -> Option<(usize, usize)> {
 }
 
 /// Every tensor that something speaks for.
-pub(super) fn assess(tensors: &[TensorMeta], facts: &Facts) -> Vec<Candidate> {
+pub(super) fn assess(inventory: &Inventory<'_>, facts: &Facts) -> Vec<Candidate> {
+    let tensors = inventory.tensors;
     let tables: Vec<_> =
         tensors.iter().enumerate().filter_map(|(at, meta)| Some((at, meta, table_shape(meta)?))).collect();
     let only = tables.len() == 1;
@@ -33,12 +35,14 @@ pub(super) fn assess(tensors: &[TensorMeta], facts: &Facts) -> Vec<Candidate> {
         .collect();
     let candidate = |&(tensor, meta, shape): &(usize, &TensorMeta, (usize, usize))| {
         let family = family_of(&meta.name);
-        let evidence = weigh(meta, shape, family, facts, only);
+        let uses: Vec<&TensorUse> = inventory.uses.iter().filter(|one| one.tensor == tensor).collect();
+        let evidence = weigh(meta, shape, family, facts, only, &uses);
         let score: i32 = evidence.iter().map(Evidence::weight).sum();
         let has_vocabulary =
             evidence.iter().any(|one| matches!(one, Evidence::Vocabulary { .. } | Evidence::PaddedVocabulary { .. }));
         let role = match family {
             Some(row) if !row.models.is_empty() => row.role,
+            _ if !uses.is_empty() => role_of(&uses),
             Some(row) if row.role == Role::OutputHead && (has_vocabulary || named_tokens.contains(&shape)) => row.role,
             Some(row) if row.role == Role::Token && score >= ENOUGH => row.role,
             _ if only && score >= ENOUGH => Role::Token,
@@ -61,12 +65,28 @@ pub(super) fn assess(tensors: &[TensorMeta], facts: &Facts) -> Vec<Candidate> {
     tables.iter().filter_map(candidate).collect()
 }
 
+/// What a matrix is for by its uses, of which there is one: a table is looked up in, whatever else is done with it, and
+/// the input that says which rows tells what they are rows of.
+fn role_of(uses: &[&TensorUse]) -> Role {
+    let lookup = uses.iter().find_map(|one| match &one.kind {
+        UseKind::LookedUp { indices } => Some(indices.to_lowercase()),
+        UseKind::Multiplied { .. } => None,
+    });
+    match lookup {
+        None => Role::OutputHead,
+        Some(indices) if indices.contains("position") => Role::Position,
+        Some(indices) if indices.contains("token_type") || indices.contains("segment") => Role::TokenType,
+        Some(_) => Role::Token,
+    }
+}
+
 fn weigh(
     meta: &TensorMeta,
     (rows, columns): (usize, usize),
     family: Option<&Family>,
     facts: &Facts,
     only: bool,
+    uses: &[&TensorUse],
 ) -> Vec<Evidence> {
     let mut evidence = vec![Evidence::Matrix { dtype: meta.dtype, rows, columns }];
     let named = family.filter(|row| !row.models.is_empty());
@@ -88,8 +108,13 @@ fn weigh(
             evidence.push(Evidence::Wide { ratio });
         }
     }
-    // A family's full name outweighs what its parts would say (`SelfAttention.relative_attention_bias`).
-    if named.is_none() {
+    evidence.extend(uses.iter().map(|one| match one.kind.clone() {
+        UseKind::LookedUp { indices } => Evidence::LookedUp { node: one.node.clone(), indices },
+        UseKind::Multiplied { is_transposed } => Evidence::Multiplied { node: one.node.clone(), is_transposed },
+    }));
+    // A family's full name outweighs what its parts would say (`SelfAttention.relative_attention_bias`), and so does
+    // what the graph does with it.
+    if named.is_none() && uses.is_empty() {
         evidence.extend(layer_part(&meta.name).map(|part| Evidence::LayerName { part: part.into() }));
         evidence.extend(block_part(&meta.name).map(|part| Evidence::NumberedBlock { part: part.into() }));
     }

@@ -1,7 +1,7 @@
 //! Which candidates are one table: by their bytes, and what the config says of it.
 
 use super::config::Facts;
-use super::{Candidate, Evidence, Role, Tie};
+use super::{Candidate, Evidence, Inventory, Role, Tie};
 use crate::error::Result;
 
 /// Roles whose tables are one row per token and can be copies of each other.
@@ -16,8 +16,14 @@ fn precedence(candidate: &Candidate) -> (Role, bool, usize) {
     (candidate.role, !shared, candidate.tensor)
 }
 
-/// Finds candidates of the same dtype, shape and bytes.
-pub(super) fn find(candidates: &mut [Candidate], same_bytes: &dyn Fn(usize, usize) -> Result<bool>) -> Result<()> {
+/// Whether the graph multiplies by it as it is stored, `[d, V]`.
+fn is_stored_transposed(candidate: &Candidate) -> bool {
+    candidate.evidence.iter().any(|one| matches!(one, Evidence::Multiplied { is_transposed: true, .. }))
+}
+
+/// Finds candidates of the same dtype, shape and bytes, and heads that are a table transposed. What could be such a head
+/// and is none is a linear layer, and no candidate.
+pub(super) fn find(candidates: &mut Vec<Candidate>, inventory: &Inventory<'_>) -> Result<()> {
     let mut order: Vec<usize> = (0..candidates.len()).filter(|&at| may_tie(&candidates[at])).collect();
     order.sort_by_key(|&at| precedence(&candidates[at]));
     let mut stored: Vec<usize> = vec![];
@@ -25,22 +31,31 @@ pub(super) fn find(candidates: &mut [Candidate], same_bytes: &dyn Fn(usize, usiz
         for &table in &stored {
             let (one, other) = (&candidates[table], &candidates[at]);
             let alike = one.dtype == other.dtype && one.shape == other.shape;
-            if alike && same_bytes(one.tensor, other.tensor)? {
-                join(candidates, table, at);
+            if alike && (inventory.same_bytes)(one.tensor, other.tensor)? {
+                join(candidates, table, at, |with| Evidence::TiedByBytes { with });
+                continue 'next;
+            }
+            let turned = one.dtype == other.dtype && one.shape == [other.shape[1], other.shape[0]];
+            if turned && is_stored_transposed(other) && (inventory.same_transposed)(one.tensor, other.tensor)? {
+                join(candidates, table, at, |with| Evidence::TiedTransposed { with });
                 continue 'next;
             }
         }
         stored.push(at);
     }
+    let is_layer = |one: &Candidate| {
+        one.role == Role::OutputHead && one.same_as.is_none() && one.tied.is_empty() && is_stored_transposed(one)
+    };
+    candidates.retain(|one| !is_layer(one));
     Ok(())
 }
 
-fn join(candidates: &mut [Candidate], table: usize, copy: usize) {
+fn join(candidates: &mut [Candidate], table: usize, copy: usize, tied: fn(String) -> Evidence) {
     let (table_name, copy_name) = (candidates[table].name.clone(), candidates[copy].name.clone());
     let tie = Tie { tensor: candidates[copy].tensor, name: copy_name.clone(), role: candidates[copy].role };
     candidates[table].tied.push(tie);
-    candidates[table].evidence.push(Evidence::TiedByBytes { with: copy_name });
-    candidates[copy].evidence.push(Evidence::TiedByBytes { with: table_name.clone() });
+    candidates[table].evidence.push(tied(copy_name));
+    candidates[copy].evidence.push(tied(table_name.clone()));
     candidates[copy].same_as = Some(table_name);
 }
 

@@ -9,8 +9,8 @@ pub use schema::{
     ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, RunnerUp,
     SCHEMA_VERSION, SEAL, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
 };
-pub(crate) use source::same_elements;
 pub use source::{decode, verify_source};
+pub(crate) use source::{same_elements, same_transposed};
 pub(crate) use verify::sums_of;
 pub use verify::{Change, Difference, Link, Subject, Verification, verify};
 

@@ -38,7 +38,14 @@ impl Model {
             let has = |group: &Vec<&str>, at: usize| group.contains(&self.tensors[at].name.as_str());
             Ok(self.same.iter().any(|group| has(group, a) && has(group, b)))
         };
-        locate(&Inventory { tensors: &self.tensors, config: self.config.as_ref(), same_bytes: &same_bytes }).unwrap()
+        locate(&Inventory {
+            tensors: &self.tensors,
+            config: self.config.as_ref(),
+            same_bytes: &same_bytes,
+            uses: &[],
+            same_transposed: &|_, _| Ok(false),
+        })
+        .unwrap()
     }
 
     fn select(&self, include: &[&str], exclude: &[&str]) -> Result<Vec<Candidate>, Error> {
@@ -214,14 +221,28 @@ fn a_head_of_other_dtype_or_shape_is_never_compared() {
     model.tensors.last_mut().unwrap().dtype = Dtype::F16;
     model.tensors.push(tensor("lm_head.weight", Dtype::F32, &[30528, 768]));
     let refuse = |_, _| Err(Error::new(ErrorKind::Io, "compared"));
-    locate(&Inventory { tensors: &model.tensors, config: None, same_bytes: &refuse }).unwrap();
+    locate(&Inventory {
+        tensors: &model.tensors,
+        config: None,
+        same_bytes: &refuse,
+        uses: &[],
+        same_transposed: &|_, _| Ok(false),
+    })
+    .unwrap();
 }
 
 #[test]
 fn an_error_of_the_comparison_is_passed_on() {
     let model = bert_with_head(Value::Null);
     let refuse = |_, _| Err(Error::new(ErrorKind::Io, "cannot read"));
-    let error = locate(&Inventory { tensors: &model.tensors, config: None, same_bytes: &refuse }).unwrap_err();
+    let error = locate(&Inventory {
+        tensors: &model.tensors,
+        config: None,
+        same_bytes: &refuse,
+        uses: &[],
+        same_transposed: &|_, _| Ok(false),
+    })
+    .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
 }
 
@@ -358,7 +379,7 @@ proptest! {
         let shape = if huge { vec![usize::MAX, 3] } else { shape };
         let tensors: Vec<_> = names.iter().map(|name| tensor(name, Dtype::F32, &shape)).collect();
         let config = json!({"vocab_size": vocabulary, "tie_word_embeddings": true, "x": {"vocab_size": 8}});
-        let candidates = locate(&Inventory { tensors: &tensors, config: Some(&config), same_bytes: &|a, _| Ok(a % 2 == 0) }).unwrap();
+        let candidates = locate(&Inventory { tensors: &tensors, config: Some(&config), same_bytes: &|a, _| Ok(a % 2 == 0), uses: &[], same_transposed: &|_, _| Ok(false) }).unwrap();
         for include in [vec![], vec![glob]] {
             let tables = Selection::new(&include, &[]).and_then(|globs| select(&tensors, &candidates, &globs));
             if let Ok(tables) = tables {

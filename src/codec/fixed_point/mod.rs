@@ -9,7 +9,9 @@ mod grid;
 mod pack;
 mod scheme;
 
-use crate::codec::{Analysis, Codec, Demand, DirectTarget, Native, Options, Part, Setting, Table};
+use crate::codec::{
+    Analysis, Arithmetic, Codec, Demand, DirectTarget, Native, Options, Part, Setting, Table, arithmetic,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::plan::bytes_within_reduction;
@@ -86,6 +88,16 @@ impl Codec for FixedPoint {
     fn native(&self, setting: &Setting, columns: usize) -> Option<Native> {
         let scheme = Scheme::from_setting(setting).ok()?;
         scheme.compressed_tensors(columns).map(Native::CompressedTensors)
+    }
+
+    fn arithmetic(&self, setting: &Setting) -> Result<Arithmetic> {
+        let scheme = Scheme::from_setting(setting)?;
+        let per_row = scheme.granularity == Granularity::Row;
+        if scheme.bits == 8 && (per_row || scheme.granularity == Granularity::Tensor) {
+            return Ok(Arithmetic::Scaled { has_zero_points: scheme.is_affine(), per_row });
+        }
+        let hint = "pass `--bits 8`, whose codes are bytes, and `--granularity row` or `tensor`";
+        Err(arithmetic::refuse(self.name(), setting, hint))
     }
 }
 

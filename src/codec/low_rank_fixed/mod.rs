@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::scale::scale_of;
 use super::weights::WeightedRows;
-use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table, packed};
+use super::{
+    Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table,
+    arithmetic, packed,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factorization, Product};
 use crate::observe::{Observer, Silent};
@@ -256,6 +259,16 @@ impl Codec for LowRankFixed {
         let left = PackedFactor::open(left, left_grids, setup.rank, setup.left_bits)?;
         let right = PackedFactor::open(right, right_grids, setup.rank, setup.right_bits)?;
         Ok(Box::new(Product::new(left, &right)?))
+    }
+
+    fn arithmetic(&self, setting: &Setting) -> Result<Arithmetic> {
+        let setup = Setup::read(setting)?;
+        let is_bytes = setup.left_bits == packed::MAX_BITS && setup.right_bits == packed::MAX_BITS;
+        if is_bytes && setup.grids() == setup.rank {
+            return Ok(Arithmetic::CodedProduct);
+        }
+        let hint = "pass `--left-bits 8 --right-bits 8`, whose codes are bytes, without `--variant`";
+        Err(arithmetic::refuse(self.name(), setting, hint))
     }
 }
 
