@@ -11,6 +11,9 @@ use crate::tensor::Dtype;
 pub struct Comparison {
     /// The table.
     pub table: TableFacts,
+    /// Where weights of rows came from: `zipf`, or the digest of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_weights: Option<String>,
     /// How rows were sampled for the neighbours.
     pub sample: Sample,
     /// The methods, in order.
@@ -73,7 +76,7 @@ pub struct AtSize {
     pub bits_per_parameter: f64,
     /// [`linalg::Spectrum::gaussian_bound`] at that rate.
     pub gaussian_bound: f64,
-    /// The method with the least relative Frobenius error (plain); of equals the one of fewer bytes.
+    /// The method with the least [`Measurement::minimized_error`]; of equals the one of fewer bytes.
     pub best: Option<String>,
     /// One for each method.
     pub entries: Vec<Entry>,
@@ -129,6 +132,13 @@ pub struct Bound {
     pub bits_per_parameter: f64,
     /// Relative Frobenius error.
     pub relative_frobenius_error: f64,
+}
+
+impl Measurement {
+    /// The relative Frobenius error by which methods are ranked: the weighted one where rows have weights.
+    pub fn minimized_error(&self) -> f64 {
+        self.weighted_relative_frobenius_error.unwrap_or(self.relative_frobenius_error)
+    }
 }
 
 impl MethodFacts {

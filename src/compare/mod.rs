@@ -36,23 +36,20 @@ pub struct Request {
     pub table: Option<String>,
     /// The methods, in the order of the report.
     pub methods: Vec<&'static dyn Codec>,
-    /// The codecs' options.
+    /// The codecs' options. Their seed is that of the sample and of the rows that are timed too; with their weights of
+    /// rows errors are measured beside the plain ones.
     pub options: Options,
     /// The sizes, in the order of the report.
     pub budgets: Vec<Budget>,
-    /// A weight for each row, for the weighted error.
-    pub row_weights: Option<Vec<f64>>,
     /// Rows whose neighbours are looked for.
     pub sampled_rows: usize,
-    /// Seed of the sample and of the rows that are timed.
-    pub seed: u64,
 }
 
 /// Compares the methods of `request` on a table of `checkpoint`.
 ///
 /// # Errors
-/// [`ErrorKind::Selection`] where not exactly one table is meant; [`ErrorKind::Request`] where a size is out of range;
-/// [`ErrorKind::NonFinite`] where the table has a NaN or an infinity; [`ErrorKind::Interrupted`]; what codecs report.
+/// [`ErrorKind::Selection`] where not exactly one table is meant; [`ErrorKind::Request`] where a size is out of range
+/// or there are not as many weights as rows; [`ErrorKind::NonFinite`] where the table has a NaN or an infinity; [`ErrorKind::Interrupted`]; what codecs report.
 pub fn compare(checkpoint: &Checkpoint, request: &Request, observer: &dyn Observer) -> Result<Comparison> {
     request.budgets.iter().try_for_each(Budget::check)?;
     let id = the_table(checkpoint, request.table.as_deref())?;
@@ -88,16 +85,19 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
     let (height, width) = table.rows.shape();
     let parameters = height as u64 * width as u64;
     let dense = parameters.saturating_mul(table.dtype.bytes() as u64);
+    let seed = request.options.seed;
+    let row_weights = request.options.weights_of(height);
+    let row_weights = row_weights.map_err(|error| error.hint("a file of weights belongs to one table"))?;
     observer.stage("analyze", table.name, parameters);
     let spectrum = linalg::spectrum(table.rows, observer)?;
-    let queries = sample::distinct(request.sampled_rows, height, request.seed);
+    let queries = sample::distinct(request.sampled_rows, height, seed);
     let original = Original {
         rows: table.rows,
-        row_weights: request.row_weights.as_deref(),
+        row_weights,
         neighbours: linalg::nearest(table.rows, &queries, NEIGHBOURS, observer)?,
         queries,
         parameters,
-        seed: request.seed,
+        seed,
     };
     let bits_of = |bytes: u64| 8.0 * bytes as f64 / parameters as f64;
     let mut sizes: Vec<AtSize> = request
@@ -132,9 +132,10 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
             shape: [height, width],
             bytes: dense,
             singular_values: spectrum.energies.iter().map(|energy| energy.max(0.0).sqrt()).collect(),
-            seconds: latency(table.rows, request.seed)?,
+            seconds: latency(table.rows, seed)?,
         },
-        sample: Sample { rows: original.queries.len(), neighbours: NEIGHBOURS, seed: request.seed },
+        row_weights: request.options.row_weights.as_ref().map(|weights| weights.to_string()),
+        sample: Sample { rows: original.queries.len(), neighbours: NEIGHBOURS, seed },
         methods: request.methods.iter().map(|codec| MethodFacts::of(*codec)).collect(),
         gaussian_bound: curve
             .map(|bits| Bound {
@@ -150,7 +151,7 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
 /// What is computed of the table once.
 struct Original<'a> {
     rows: &'a dyn Rows,
-    row_weights: Option<&'a [f64]>,
+    row_weights: Option<Vec<f64>>,
     queries: Vec<usize>,
     neighbours: Vec<Vec<usize>>,
     parameters: u64,
@@ -167,6 +168,14 @@ fn climb(
     observer: &dyn Observer,
 ) -> Result<Vec<Entry>> {
     let absent = |reason: String| Entry { method: codec.name().to_owned(), absent: Some(reason), measurement: None };
+    let unweighted;
+    let options = if options.row_weights.is_some() && !codec.weighs_rows() {
+        observer.warn(&format!("`{}` minimizes the plain error, whatever the weights of rows", codec.name()));
+        unweighted = Options { row_weights: None, ..options.clone() };
+        &unweighted
+    } else {
+        options
+    };
     observer.stage(codec.name(), table.name, original.parameters);
     let analysis = match codec.analyze(table, options, Demand::Ladder, observer) {
         Ok(analysis) => analysis,
@@ -209,7 +218,7 @@ impl Original<'_> {
     fn measure(&self, codec: &dyn Codec, encoded: &Encoded, observer: &dyn Observer) -> Result<Measurement> {
         let decoded = encoded.decode(codec)?;
         let point = encoded.point();
-        let quality = quality(self.rows, decoded.as_ref(), self.row_weights, observer)?;
+        let quality = quality(self.rows, decoded.as_ref(), self.row_weights.as_deref(), observer)?;
         let found = linalg::nearest(decoded.as_ref(), &self.queries, NEIGHBOURS, observer)?;
         Ok(Measurement {
             setting: point.setting.clone(),
@@ -237,10 +246,8 @@ fn share_kept(before: &[Vec<usize>], after: &[Vec<usize>]) -> f64 {
 
 fn best(entries: &[Entry]) -> Option<String> {
     let measured = entries.iter().filter_map(|entry| Some((entry, entry.measurement.as_ref()?)));
-    let order = |measurement: &Measurement| (measurement.relative_frobenius_error, measurement.bytes);
-    let least = measured.min_by(|(_, a), (_, b)| {
-        let ((a, a_bytes), (b, b_bytes)) = (order(a), order(b));
-        a.total_cmp(&b).then(a_bytes.cmp(&b_bytes))
+    let least = measured.min_by(|(_, one), (_, other)| {
+        one.minimized_error().total_cmp(&other.minimized_error()).then(one.bytes.cmp(&other.bytes))
     });
     least.map(|(entry, _)| entry.method.clone())
 }
