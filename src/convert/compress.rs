@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::assembly;
-use super::{Finished, auto, config, refuse_overlap, source, words};
+use super::{Finished, assembly, auto, config, layout, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,7 +11,7 @@ use crate::manifest::{
     FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
 };
 use crate::observe::Observer;
-use crate::output::{Replace, StagedDirectory};
+use crate::output::{Replace, StagedDirectory, digest_file};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, Target, fit_size};
 use crate::stub;
 use crate::tensor::Rows;
@@ -153,7 +152,7 @@ impl<'c> Prepared<'c> {
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
         let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
-        Ok(Manifest {
+        let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Compress,
@@ -165,7 +164,27 @@ impl<'c> Prepared<'c> {
             stored_once: self.stored_once(),
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
-        })
+        };
+        self.seal(directory, &mut manifest, observer)?;
+        Ok(manifest)
+    }
+
+    /// Writes the digest of what the manifest says beside its files into those files that have a place for it.
+    fn seal(&self, directory: &Path, manifest: &mut Manifest, observer: &dyn Observer) -> Result<()> {
+        let core = manifest.core_sha256()?;
+        for shard in self.shards(&self.points())? {
+            let Some(form) = &shard.form else { continue };
+            let path = directory.join(&shard.path);
+            if form.seal(&path, &core)? {
+                let name = assembly::path_text(&shard.path)?;
+                let (bytes, sha256) = digest_file(&path, observer)?;
+                for file in manifest.files.iter_mut().filter(|file| file.path == name) {
+                    (file.bytes, file.sha256) = (bytes, sha256.clone());
+                }
+            }
+        }
+        manifest.weights_bytes.after = weights_of(&manifest.files);
+        Ok(())
     }
 
     /// Writes everything but the records of the output; gives the records of the files and of the tables.
@@ -180,7 +199,7 @@ impl<'c> Prepared<'c> {
                 errors[table] = Some(self.encode(&self.tables[table], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write(directory, &mut produce, observer)?);
+            files.extend(shard.write(directory, &mut produce, observer)?);
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
@@ -251,7 +270,7 @@ impl<'c> Prepared<'c> {
             Target::Size(size) if fixed.contains(&None) => {
                 let limit = size.bytes(self.plan.weights_before);
                 // What cannot be laid out cannot fit; the error comes when the chosen one is laid out.
-                let total = |steps: &[usize]| self.weights_after(&self.points_at(steps)).unwrap_or(u64::MAX);
+                let total = |steps: &[usize]| self.weights_after(steps).unwrap_or(u64::MAX);
                 fit_size(&ladders, &fixed, limit, &total)?.steps
             }
             _ => fixed.into_iter().flatten().collect(),
@@ -274,12 +293,9 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    pub(super) fn points(&self) -> Vec<&Point> {
-        self.tables.iter().map(Chosen::point).collect()
-    }
-
-    fn points_at(&self, steps: &[usize]) -> Vec<&Point> {
-        self.tables.iter().zip(steps).map(|(table, &step)| &table.points[step]).collect()
+    /// The number of every table's point.
+    pub(super) fn points(&self) -> Vec<usize> {
+        self.tables.iter().map(|table| table.point).collect()
     }
 
     /// Whether the output gets the stub: it was asked for, its loader reads every table, and the checkpoint is one of a
@@ -288,6 +304,7 @@ impl<'c> Prepared<'c> {
         self.request.stub
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
+            && !super::keeps_form(self.checkpoint)
     }
 
     fn write_stub(&self, directory: &Path) -> Result<Vec<FileRecord>> {
@@ -316,6 +333,9 @@ impl<'c> Prepared<'c> {
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
+        if super::keeps_form(self.checkpoint) {
+            return assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some);
+        }
         let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
         let text = config::insert(named, &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
@@ -360,6 +380,10 @@ fn analyze<'c>(
             (None, squared_norm, points)
         }
     };
+    let offered = points.len();
+    let points = layout::accepted(checkpoint, id, &tied, points)?;
+    // An analysis has all of its points, by their numbers.
+    let analysis = analysis.filter(|_| points.len() == offered);
     let (codecs, points) = points.into_iter().unzip();
     Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }

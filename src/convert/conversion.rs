@@ -115,7 +115,7 @@ impl<'a> Job<'a> {
                 errors[item] = Some(self.cast(&self.division.items[item], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write_as(self.format, directory, &mut produce, observer)?);
+            files.extend(shard.write_as(self.format, directory, &mut produce, observer)?);
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(self.write_index(&shards, directory)?);
@@ -165,7 +165,7 @@ impl<'a> Job<'a> {
                 metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
             }
             let tensors = items.iter().map(|&item| (self.division.items[item].meta.clone(), self.content(item)));
-            OutputShard { path, metadata, tensors: tensors.collect() }
+            OutputShard { path, metadata, tensors: tensors.collect(), form: None }
         });
         Ok(shards.collect())
     }
