@@ -5,8 +5,9 @@ use std::fmt::Write;
 use super::{COLUMNS, HEADER, MEANING, absent_lines, best_line, cells, charts, shown, table_line, weights_line};
 use crate::compare::{AtSize, Comparison, Entry};
 use crate::error::Result;
+use crate::report::chart::palette;
+use crate::report::page::{STYLE, escape};
 
-const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The page.
@@ -129,25 +130,4 @@ fn values(size: &AtSize, entry: &Entry) -> [Option<f64>; COLUMNS] {
         values[3..].copy_from_slice(&numbers);
     }
     values
-}
-
-/// Gives the colours of the charts, which stand for roles, their values.
-fn palette() -> String {
-    let mut style = String::new();
-    let roles = [(charts::INK, "ink"), (charts::GRID, "grid"), (charts::BOUND, "ink"), (charts::LEADER, "leader")];
-    let series = (0..usize::from(charts::SERIES)).map(|index| (charts::series(index), format!("series-{index}")));
-    let roles = roles.into_iter().map(|(color, name)| (color, name.to_owned())).chain(series);
-    for (color, name) in roles {
-        let hex = format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2);
-        let _ = writeln!(style, "svg [stroke=\"{hex}\"] {{ stroke: var(--{name}); }}");
-        let _ = writeln!(style, "svg [fill=\"{hex}\"] {{ fill: var(--{name}); }}");
-        if color == charts::BOUND {
-            let _ = writeln!(style, "svg [stroke=\"{hex}\"] {{ stroke-dasharray: 7 5; }}");
-        }
-    }
-    style
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
