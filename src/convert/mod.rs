@@ -5,7 +5,10 @@ mod auto;
 mod compress;
 mod config;
 mod conversion;
+mod division;
+mod layout;
 mod names;
+mod records;
 mod restore;
 mod source;
 mod words;
@@ -18,7 +21,8 @@ use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 
 pub use auto::AUTO;
 pub use compress::{Prepared, Request};
-pub use conversion::{ConversionRequest, Rename, convert};
+pub use conversion::{ConversionRequest, convert};
+pub use division::Rename;
 pub use restore::restore;
 
 /// A conversion that was published.
