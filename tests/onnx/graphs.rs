@@ -189,7 +189,7 @@ fn refusals_give_the_reason() {
         assert!(message.contains("tensor `emb`") && message.contains(reason), "{message}");
     }
     for (flags, reason) in [
-        (&["--method", "product", "--reduction", "0.8"][..], "a graph cannot decode `product`"),
+        (&["--method", "product", "--reduction", "0.5", "--code-bits", "4"][..], "a graph cannot decode `product`"),
         (&["--method", "transform", "--reduction", "0.8"], "a graph cannot decode `transform`"),
         (&["--method", "fixed-point", "--bits", "5"], "hint: pass `--bits 8`"),
         (&["--method", "low-rank-fixed", "--rank", "8"], "hint: pass `--left-bits 8 --right-bits 8`"),

@@ -67,8 +67,8 @@ fn no_change_of_a_byte_makes_it_panic() {
     for name in ["transpose.onnx", "folded.onnx", "half.onnx", "loop_capture.onnx"] {
         let whole = fs::read(model(name)).unwrap();
         let (start, end) = (200.min(whole.len()), whole.len() - 300);
-        for at in (0..start + 500).chain(end..whole.len()) {
-            for value in [0x00, 0x7f, 0x80, 0xff, whole[at] ^ 1, whole[at] ^ 8] {
+        for at in (0..start + 300).chain(end..whole.len()) {
+            for value in [0x00, 0x80, 0xff, whole[at] ^ 1] {
                 let mut changed = whole.clone();
                 changed[at] = value;
                 fs::write(&path, &changed).unwrap();

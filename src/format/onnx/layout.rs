@@ -213,13 +213,13 @@ impl Planner<'_> {
             Vec::new()
         };
         if !is_external {
-            own.extend(kept);
             put_raw_head(bytes, &mut own);
             let mut head = Vec::new();
-            put_head(graph::INITIALIZER, own.len() as u64 + bytes, &mut head);
+            put_head(graph::INITIALIZER, own.len() as u64 + bytes + kept.len() as u64, &mut head);
             head.extend(own);
             self.graph.push((Piece::New(head), None));
             self.graph.push((Piece::Elements(bytes), Some(tensor)));
+            self.graph.push((Piece::New(kept), None));
             return Ok(());
         }
         let offset = self.data_bytes.next_multiple_of(if bytes >= LARGE { PAGE } else { ALIGNMENT });
