@@ -4,6 +4,7 @@ mod families;
 
 use families::families;
 use proptest::prelude::*;
+use rankfold::format::{TensorUse, UseKind};
 use rankfold::locate::{
     Candidate, Evidence, FAMILIES, Inventory, Role, Selection, TIED_BY_DEFAULT, UNTIED_BY_DEFAULT, locate, select,
 };
@@ -387,4 +388,47 @@ proptest! {
             }
         }
     }
+}
+
+// ---- graphs ----
+
+fn looked_up(tensor: usize, indices: &str) -> TensorUse {
+    TensorUse { tensor, node: format!("Gather `{tensor}`"), kind: UseKind::LookedUp { indices: indices.into() } }
+}
+
+#[test]
+fn a_graph_tells_tables_that_no_name_tells() {
+    let tensors =
+        [("t0", [300, 8]), ("t1", [64, 8]), ("t2", [2, 8]), ("t3", [8, 300]), ("t4", [8, 300]), ("t5", [8, 32])];
+    let tensors: Vec<_> = tensors.iter().map(|(name, shape)| tensor(name, Dtype::F32, shape)).collect();
+    let multiplied = |tensor: usize| TensorUse {
+        tensor,
+        node: format!("MatMul `{tensor}`"),
+        kind: UseKind::Multiplied { is_transposed: true },
+    };
+    let uses = [
+        looked_up(0, "input_ids"),
+        looked_up(1, "position_ids"),
+        looked_up(2, "token_type_ids"),
+        multiplied(3),
+        multiplied(4),
+    ];
+    let found = locate(&Inventory {
+        tensors: &tensors,
+        config: None,
+        same_bytes: &|_, _| Ok(false),
+        uses: &uses,
+        same_transposed: &|table, copy| Ok((table, copy) == (0, 3)),
+    })
+    .unwrap();
+    let roles: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.role, one.taken_by_default)).collect();
+    let expected = [
+        ("t0", Role::Token, true),
+        ("t1", Role::Position, false),
+        ("t2", Role::TokenType, false),
+        ("t3", Role::OutputHead, false),
+    ];
+    assert_eq!(roles, expected, "t4 is a layer of the same shape, and nothing speaks for t5");
+    assert_eq!(found[0].tied[0].name, "t3");
+    assert_eq!(found[3].same_as.as_deref(), Some("t0"));
 }
