@@ -184,8 +184,8 @@ fixtures! {
 fn every_fixture_has_a_case() {
     let folder = |case: &&Case| case.path.split('/').next().unwrap().to_owned();
     let mut cases: BTreeSet<String> = CASES.iter().map(folder).collect();
-    // Fixtures of other formats have tests of their own: pytorch_files, numpy_files, convert.
-    cases.extend(["pytorch", "pytorch-legacy", "numpy"].map(String::from));
+    // Fixtures of other formats have tests of their own: pytorch_files, conversion, onnx.
+    cases.extend(["pytorch", "pytorch-legacy", "numpy", "onnx"].map(String::from));
     let root = fixture("");
     let folders: BTreeSet<String> =
         tree::names(&root).into_iter().filter(|name| root.join(name).is_dir() && !name.starts_with("__")).collect();
