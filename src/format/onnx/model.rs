@@ -96,11 +96,8 @@ impl Model {
             let field = field?;
             match (field.number, field.bytes()) {
                 (model::IR_VERSION, _) => has_version = true,
-                (model::GRAPH, Some(range)) => {
-                    if found.replace((own.len(), range)).is_some() {
-                        return Err(malformed("the model has two graphs"));
-                    }
-                }
+                (model::GRAPH, Some(_)) if found.is_some() => return Err(malformed("the model has two graphs")),
+                (model::GRAPH, Some(range)) => found = Some((own.len(), range)),
                 (model::OPSET_IMPORT, Some(range)) => version = version.max(default_opset(file, range)?),
                 (model::METADATA, Some(range)) => {
                     metadata.extend([key_value(file, range, "a key of the metadata")?]);
