@@ -4,11 +4,12 @@ mod support;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use nalgebra::DMatrix;
 use rankfold::Result;
 use rankfold::checkpoint::Checkpoint;
-use rankfold::codec::{CODECS, Demand, Options, Table};
+use rankfold::codec::{self, CODECS, Demand, Options, RowWeights, Table};
 use rankfold::compare::{Budget, Encoded, Request, compare_table, quality, row_error_bins};
 use rankfold::linalg::{self, Spectrum};
 use rankfold::observe::Silent;
@@ -308,6 +309,77 @@ fn every_method_is_at_its_last_point_within_each_size() {
         let best = size.entries.iter().find(|entry| Some(&entry.method) == size.best.as_ref());
         assert_eq!(best.and_then(|entry| entry.measurement.as_ref()).unwrap().relative_frobenius_error, least);
     }
+}
+
+#[test]
+fn with_weights_of_rows_both_errors_are_measured_and_the_weighted_one_decides() {
+    let rows = falling(300, 24);
+    let table = Table { name: "emb.weight", dtype: Dtype::F32, rows: &rows };
+    let budgets = [Budget::BitsPerParameter(16.0), Budget::BitsPerParameter(6.0)];
+    let mut request = request(&budgets);
+    let plain = compare_table(&table, &request, &Silent).unwrap();
+    request.options.row_weights = Some(Arc::new(RowWeights::Zipf));
+    let weighted = compare_table(&table, &request, &Silent).unwrap();
+    assert_eq!((plain.row_weights, weighted.row_weights.as_deref()), (None, Some("zipf")));
+    let weights = RowWeights::Zipf.of_rows(300).unwrap();
+    for size in &weighted.sizes {
+        let found: Vec<_> =
+            size.entries.iter().filter_map(|entry| Some((entry, entry.measurement.as_ref()?))).collect();
+        let errors = found.iter().map(|(_, one)| one.weighted_relative_frobenius_error.unwrap());
+        let least = errors.fold(f64::INFINITY, f64::min);
+        for (entry, one) in found {
+            if Some(&entry.method) == size.best.as_ref() {
+                assert_eq!(one.minimized_error(), least);
+            }
+            let codec = codec::find(&entry.method).unwrap();
+            let mut options = request.options.clone();
+            if !codec.weighs_rows() {
+                options.row_weights = None;
+            }
+            let demand = Demand::Only(&one.setting);
+            let analysis = codec.analyze(&table, &options, demand, &Silent).unwrap();
+            let encoded = Encoded::new(analysis.as_ref(), &rows, 0, &Silent).unwrap();
+            let decoded = encoded.decode(codec).unwrap();
+            let expected = quality(&rows, decoded.as_ref(), Some(&weights), &Silent).unwrap();
+            assert_eq!(one.weighted_relative_frobenius_error, expected.weighted_relative_frobenius, "{}", codec.name());
+        }
+    }
+}
+
+#[test]
+fn weights_stand_in_every_form_of_the_report() {
+    let flags = ["--bits-per-parameter", "8", "--methods", "low-rank", "--sample", "40", "--row-weights", "zipf"];
+    let run = |form: &[&str]| compare("bert-tied", &[&flags[..], form].concat());
+    let document: Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    let found = &document["sizes"][0]["entries"][0]["measurement"];
+    let error = found["weighted_relative_frobenius_error"].as_f64().unwrap();
+    assert!(error < found["relative_frobenius_error"].as_f64().unwrap(), "{found}");
+    let rounded = format!("{error:.4}");
+    assert!(run(&[]).contains(&rounded) && run(&[]).contains("rows have weights (zipf)"));
+    assert!(run(&["--markdown"]).contains(&rounded));
+    assert!(run(&["--csv"]).contains(&error.to_string()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("page.html");
+    run(&["--html", path.to_str().unwrap()]);
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(page.matches("<svg ").count(), 4, "one more chart");
+    assert!(page.contains(&rounded));
+    let plain = compare("bert-tied", &flags[..6]);
+    assert!(!plain.lines().any(|line| line.contains("bits/param") && line.contains("weighted")), "{plain}");
+}
+
+#[test]
+fn options_of_codecs_reach_them() {
+    let flags = ["--bits-per-parameter", "8", "--sample", "10", "--methods"];
+    let run = |options: &[&str]| {
+        let text = compare("bert-tied", &[&flags[..], options, &["--json"]].concat());
+        let document: Value = serde_json::from_str(&text).unwrap();
+        document["sizes"][0]["entries"][0]["measurement"]["setting"].clone()
+    };
+    let fixed = run(&["fixed-point", "--affine", "--granularity", "group:16", "--scale-dtype", "f32"]);
+    assert_eq!((&fixed["scheme"], &fixed["granularity"]), (&"affine".into(), &"group:16".into()));
+    assert_eq!(fixed["scale_dtype"], "F32");
+    assert_eq!(run(&["low-rank-fixed", "--variant", "svd"])["variant"], "svd");
 }
 
 #[test]
