@@ -21,6 +21,7 @@ impl Signals {
             flag::register(signal, again)?;
             flag::register_usize(signal, Arc::clone(&received), number)?;
         }
+        rankfold::format::truncation::survive()?;
         Ok(Signals(received))
     }
 

@@ -9,6 +9,7 @@ mod map;
 pub mod numpy;
 pub mod pytorch;
 pub mod safetensors;
+pub mod truncation;
 pub mod word_vectors;
 mod zip;
 
