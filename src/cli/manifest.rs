@@ -16,7 +16,8 @@ pub(super) fn run(args: &ManifestArgs, terminal: &Terminal) -> anyhow::Result<Ou
         eprintln!("{difference}");
     }
     // What is printed may be signed, so it has to be true of the directory.
-    let (Some(manifest), Some(sha256), []) = (manifest, verification.manifest_sha256, &*verification.differences) else {
+    let (Some(manifest), Some(sha256), []) = (manifest, verification.manifest_sha256, &*verification.differences)
+    else {
         return Ok(Outcome::Different);
     };
     if args.oms {

@@ -93,7 +93,11 @@ pub fn survive() -> Result<()> {
 /// # Errors
 /// [`ErrorKind::Io`] then.
 pub fn check() -> Result<()> {
-    if LOST.load(Ordering::Relaxed) { Err(Error::new(ErrorKind::Io, "a file was cut off while it was read")) } else { Ok(()) }
+    if LOST.load(Ordering::Relaxed) {
+        Err(Error::new(ErrorKind::Io, "a file was cut off while it was read"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Runs in the thread that looked at a page that is no more.

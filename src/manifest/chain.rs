@@ -36,7 +36,9 @@ pub fn verify_chain(
         let Some(found) = find(source, &steps, observer)? else {
             let expected = match (&source.manifest_sha256, largest(source)) {
                 (Some(sha256), _) => format!("no manifest of sha256 {sha256} among the checkpoints given"),
-                (None, Some(file)) => format!("no `{}` of sha256 {} among the checkpoints given", file.path, file.sha256),
+                (None, Some(file)) => {
+                    format!("no `{}` of sha256 {} among the checkpoints given", file.path, file.sha256)
+                }
                 (None, None) => "the manifest names no weights".to_owned(),
             };
             result.note(Subject::Step, "source", Change::Missing, expected);

@@ -102,7 +102,8 @@ impl StagedDirectory {
         }
         if exchanged {
             // The staging name now holds what was there before.
-            remove(&self.staging).map_err(|error| Error::io("cannot remove the replaced output", &self.staging, error))?;
+            remove(&self.staging)
+                .map_err(|error| Error::io("cannot remove the replaced output", &self.staging, error))?;
         }
         Ok(())
     }
