@@ -7,6 +7,7 @@ mod convert;
 mod diff;
 mod inspect;
 mod manifest;
+mod options;
 mod output;
 mod restore;
 mod schedule;

@@ -11,7 +11,7 @@ pub use chain::verify_chain;
 pub use oms::statement;
 pub use schema::{
     ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, RunnerUp,
-    SCHEMA_VERSION, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
+    SCHEMA_VERSION, SEAL, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
 };
 pub(crate) use source::same_elements;
 pub use source::{decode, verify_source};

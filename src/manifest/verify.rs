@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::chain::largest;
-use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SUMS_NAME, digest, hex, weights_of};
+use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SEAL, SUMS_NAME, digest, hex, weights_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Reader, limits};
 use crate::observe::Observer;
@@ -158,7 +158,7 @@ pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Option<Manif
     result.manifest_sha256 = Some(manifest_sha256);
     observer.stage("verify", "output", manifest.files.iter().map(|file| file.bytes).sum());
     for record in &manifest.files {
-        check_file(directory, record, &mut result, observer)?;
+        check_file(directory, record, &manifest, &mut result, observer)?;
     }
     check_extra(directory, &manifest, &mut result)?;
     check_tables(&manifest, &mut result);
@@ -216,7 +216,13 @@ fn check_manifest_line(sums: &str, manifest_sha256: &str, result: &mut Verificat
     }
 }
 
-fn check_file(directory: &Path, record: &FileRecord, result: &mut Verification, observer: &dyn Observer) -> Result<()> {
+fn check_file(
+    directory: &Path,
+    record: &FileRecord,
+    manifest: &Manifest,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
     let path = directory.join(&record.path);
     let change = file_change(&path, record, observer)?;
     result.files += 1;
@@ -239,6 +245,13 @@ fn check_file(directory: &Path, record: &FileRecord, result: &mut Verification, 
         }
         Err(error) => return Err(error),
     };
+    if let Some(carried) = reader.metadata().get(SEAL) {
+        let expected = manifest.core_sha256()?;
+        if *carried != expected {
+            let detail = format!("carries `{SEAL}` {}, the manifest's is {expected}", carried.escape_debug());
+            result.note(Subject::File, &record.path, Change::Changed, detail);
+        }
+    }
     let found: BTreeMap<&str, usize> =
         reader.tensors().iter().enumerate().map(|(index, meta)| (meta.name.as_str(), index)).collect();
     for tensor in expected {
