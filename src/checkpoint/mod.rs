@@ -13,6 +13,7 @@ mod paths;
 mod select;
 mod tables;
 mod tree;
+mod unchanged;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -35,6 +36,7 @@ pub use tables::Selected;
 pub use tree::files as files_below;
 
 use select::Weights;
+use unchanged::Snapshot;
 
 /// An open checkpoint: files are mapped, headers checked, no tensor's bytes looked at.
 pub struct Checkpoint {
@@ -46,6 +48,7 @@ pub struct Checkpoint {
     companions: Vec<PathBuf>,
     warnings: Vec<String>,
     directory: bool,
+    snapshot: Snapshot,
 }
 
 /// One file of tensors of a checkpoint.
@@ -110,9 +113,11 @@ impl Checkpoint {
             let weights = Weights::of_file(PathBuf::from(path.file_name().unwrap_or(path.as_os_str())));
             (parent.to_owned(), weights, Vec::new())
         };
+        let mut snapshot = Snapshot::default();
         let (index, shard_paths) = match &weights {
             Weights::Files(files) => (None, files.clone()),
             Weights::Index(file) => {
+                snapshot.note(root.join(file))?;
                 let index = ShardIndex::read(&root, file)?;
                 let shards = index.shards(&root)?;
                 (Some(index), shards)
@@ -120,8 +125,12 @@ impl Checkpoint {
         };
         let mut shards = Vec::with_capacity(shard_paths.len());
         for path in shard_paths {
+            snapshot.note(root.join(&path))?;
             let reader = format::open(&root.join(&path))?;
-            let data_files = reader.data_files().iter().map(|file| path.with_file_name(&file.path)).collect();
+            let data_files: Vec<_> = reader.data_files().iter().map(|file| path.with_file_name(&file.path)).collect();
+            for file in &data_files {
+                snapshot.note(root.join(file))?;
+            }
             shards.push(Shard { path, reader, data_files });
         }
         let names = names(&root, &shards)?;
@@ -134,7 +143,10 @@ impl Checkpoint {
         }
         let config_path = weights.path().with_file_name(config::NAME);
         let config = match files.binary_search(&config_path) {
-            Ok(_) => Some(Config::read(&root, &config_path)?),
+            Ok(_) => {
+                snapshot.note(root.join(&config_path))?;
+                Some(Config::read(&root, &config_path)?)
+            }
             Err(_) => None,
         };
         let mut checkpoint = Checkpoint {
@@ -146,6 +158,7 @@ impl Checkpoint {
             companions: Vec::new(),
             warnings,
             directory: metadata.is_dir(),
+            snapshot,
         };
         let own: HashSet<PathBuf> = checkpoint.own_files().map(Path::to_owned).collect();
         checkpoint.companions = files.into_iter().filter(|file| !own.contains(file)).collect();
@@ -263,6 +276,15 @@ impl Checkpoint {
     /// What the user should know and what stops nothing: tensors that the index lacks, a wrong total.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Fails if a shard, the index or the configuration has changed since it was opened: what was read of it then is
+    /// not what its digest says. To be called after the last look at any of them and before anything is published.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where one has been written to, replaced, cut off or removed.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.snapshot.check()
     }
 
     /// The files that are not companions.

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Compress(Box<CompressArgs>),
     /// Re-hash an output and list every difference from its manifest
     Verify(VerifyArgs),
+    /// Print the manifest of an output that verifies, as it is or as a statement to be signed
+    Manifest(ManifestArgs),
     /// Write a checkpoint in another format, dtype, division into files, or under other names
     Convert(ConvertArgs),
     /// Multiply factor pairs out again: a stock checkpoint of the original names and shapes
@@ -223,6 +225,11 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE|zipf", requires = "source")]
     pub(crate) row_weights: Option<String>,
 
+    /// Also walk back to the original by digests: the checkpoints on the way, such as the compressed one and its
+    /// source, in any order
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) chain: Vec<PathBuf>,
+
     /// The manifest's own SHA-256, as `compress` printed it
     #[arg(long, value_name = "HEX")]
     pub(crate) digest: Option<String>,
@@ -238,6 +245,17 @@ pub(crate) struct VerifyArgs {
     /// One JSON document on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestArgs {
+    /// An output of `compress`, `convert`, `restore` or the fine-tuning program
+    pub(crate) path: PathBuf,
+
+    /// An in-toto statement of OpenSSF Model Signing v1.0 in its place: every file with its digest, every tensor's as
+    /// an annotation
+    #[arg(long)]
+    pub(crate) oms: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod compress;
 mod convert;
 mod diff;
 mod inspect;
+mod manifest;
 mod options;
 mod output;
 mod restore;
@@ -58,12 +59,15 @@ pub(crate) fn run() -> ExitCode {
         Command::Compress(args) => compress::run(args, &terminal),
         Command::Convert(args) => convert::run(args, &terminal),
         Command::Verify(args) => verify::run(args, &terminal),
+        Command::Manifest(args) => manifest::run(args, &terminal),
         Command::Restore(args) => restore::run(args, &terminal),
         Command::Compare(args) => compare::run(args, &terminal),
         Command::Diff(args) => diff::run(args, &terminal),
         Command::Schedule(args) => schedule::run(args),
     });
     terminal.clear();
+    // Whatever was found out of zeros in place of a file's end is worth nothing.
+    let result = result.and_then(|outcome| Ok(rankfold::format::truncation::check().map(|()| outcome)?));
     result.unwrap_or_else(|error| report(&error, signals.received())).into()
 }
 

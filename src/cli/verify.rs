@@ -1,7 +1,7 @@
 //! `rankfold verify`.
 
 use rankfold::codec::RowWeights;
-use rankfold::manifest::{Change, Difference, Manifest, Subject, verify, verify_source};
+use rankfold::manifest::{Change, Difference, Manifest, Subject, verify, verify_chain, verify_source};
 use rankfold::report::text;
 use rankfold::{Error, ErrorKind};
 
@@ -14,6 +14,9 @@ pub(super) fn run(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<Outc
     if let (Some(source), Some(manifest)) = (&args.source, &manifest) {
         let row_weights = args.row_weights.as_deref().map(RowWeights::open).transpose()?;
         verify_source(manifest, &args.path, source, row_weights.as_ref(), &mut verification, terminal)?;
+    }
+    if let (Some(manifest), false) = (&manifest, args.chain.is_empty()) {
+        verify_chain(manifest, &args.path, &args.chain, &mut verification, terminal)?;
     }
     if let (Some(expected), Some(found)) = (&args.digest, &verification.manifest_sha256)
         && !expected.eq_ignore_ascii_case(found)

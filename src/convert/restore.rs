@@ -36,6 +36,7 @@ pub fn restore(source: &Path, destination: &Path, replace: Replace, observer: &d
     let staged = StagedDirectory::create(destination, replace)?;
     let job = Job { manifest: &manifest, checkpoint: &checkpoint, directory: staged.path(), observer };
     let restored = job.run(digest(&bytes))?;
+    checkpoint.check_unchanged()?;
     let sha256 = assembly::write_manifest(&restored, staged.path())?;
     staged.publish()?;
     Ok(Finished { manifest: restored, manifest_sha256: sha256 })

@@ -16,7 +16,7 @@ use crate::output::digest_file;
 /// Companions were copied, so their records are those of the copies.
 ///
 /// # Errors
-/// Those of `write`, or where a file of the source cannot be read.
+/// Those of `write`, or where a file of the source cannot be read or changed meanwhile.
 pub(super) fn recorded<T>(
     checkpoint: &Checkpoint,
     observer: &dyn Observer,
@@ -31,6 +31,8 @@ pub(super) fn recorded<T>(
     });
     let (output, rest) = written?;
     let mut files = own?;
+    // What was digested there is what was read here only if nothing wrote to it meanwhile.
+    checkpoint.check_unchanged()?;
     for path in assembly::companions(checkpoint) {
         let path = assembly::path_text(path)?;
         files.extend(output.iter().find(|file| file.path == path).cloned());

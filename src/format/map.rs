@@ -6,11 +6,17 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-use super::limits;
+use super::{limits, truncation};
 use crate::error::{Error, Result};
 
 /// A file as bytes: mapped, except that an empty file, which cannot be mapped, is no bytes.
-pub(crate) struct MappedBytes(Option<Mmap>);
+pub(crate) struct MappedBytes(Option<Mapping>);
+
+/// Fields are dropped in this order: the watch ends before the mapping does.
+struct Mapping {
+    _watch: truncation::Watched,
+    bytes: Mmap,
+}
 
 impl MappedBytes {
     /// Maps `path`.
@@ -24,10 +30,11 @@ impl MappedBytes {
         }
         let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
         // SAFETY: the mapping is private and read-only, and is only ever read as bytes, for which every value is
-        // valid. What remains is another process that truncates or rewrites the file meanwhile; as with every
-        // program that maps its input, the caller must not do that.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("cannot map", path, error))?;
-        Ok(MappedBytes(Some(map)))
+        // valid. What remains is another process that truncates or rewrites the file meanwhile: the first is made
+        // survivable by `truncation`, and either is found by `Checkpoint::check_unchanged` before anything is
+        // published.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("cannot map", path, error))?;
+        Ok(MappedBytes(Some(Mapping { _watch: truncation::Watched::new(&bytes), bytes })))
     }
 }
 
@@ -35,6 +42,6 @@ impl Deref for MappedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        self.0.as_ref().map_or(&[], |mapping| &mapping.bytes)
     }
 }

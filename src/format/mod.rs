@@ -11,6 +11,7 @@ pub mod onnx;
 pub mod pytorch;
 mod rewrite;
 pub mod safetensors;
+pub mod truncation;
 pub mod word_vectors;
 mod zip;
 

@@ -1,10 +1,14 @@
 //! The manifest: what was done to which bytes, so that anyone can check it later.
 
+mod chain;
 mod conversion;
+mod oms;
 mod schema;
 mod source;
 mod verify;
 
+pub use chain::verify_chain;
+pub use oms::statement;
 pub use schema::{
     ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, RunnerUp,
     SCHEMA_VERSION, SEAL, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::verify::{file_change, inside};
+use super::verify::file_change;
 use super::{Change, Manifest, Operation, Subject, TableRecord, Verification};
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{self, Measured, RowWeights};
@@ -62,16 +62,15 @@ fn check_files(
 ) -> Result<()> {
     observer.stage("verify", "source", manifest.source.files.iter().map(|file| file.bytes).sum());
     for record in &manifest.source.files {
-        let path = inside(source.root(), record)?;
+        let path = source.root().join(&record.path);
         if let Some((change, detail)) = file_change(&path, record, observer)? {
             result.note(Subject::SourceFile, &record.path, change, detail);
         }
     }
-    let known: BTreeSet<&str> = manifest.source.files.iter().map(|file| file.path.as_str()).collect();
+    let known: BTreeSet<&Path> = manifest.source.files.iter().map(|file| Path::new(&file.path)).collect();
     for path in source.files() {
-        let name = path.to_string_lossy();
-        if !known.contains(name.as_ref()) && !super::is_record(path) {
-            result.note(Subject::SourceFile, &name, Change::Extra, "");
+        if !known.contains(path) && !super::is_record(path) {
+            result.note(Subject::SourceFile, &path.to_string_lossy(), Change::Extra, "");
         }
     }
     Ok(())

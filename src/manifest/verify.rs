@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SEAL, SUMS_NAME, digest, weights_of};
+use super::chain::largest;
+use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SEAL, SUMS_NAME, digest, hex, weights_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format;
+use crate::format::{self, Reader, limits};
 use crate::observe::Observer;
 use crate::output::sha256sums;
 
@@ -25,6 +27,8 @@ pub enum Subject {
     Table,
     /// A file of the source.
     SourceFile,
+    /// A checkpoint on the way from the original.
+    Step,
 }
 
 /// How something differs.
@@ -59,6 +63,7 @@ impl fmt::Display for Difference {
             Subject::Tensor => "tensor",
             Subject::Table => "table",
             Subject::SourceFile => "source file",
+            Subject::Step => "step",
         };
         let change = match self.change {
             Change::Changed => "changed",
@@ -93,18 +98,21 @@ pub struct Link {
     pub step: &'static str,
     /// Digest that identifies its result.
     pub sha256: Option<String>,
+    /// Where it was checked, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
 }
 
 /// The way that `manifest`, whose own bytes have the digest `sha256`, tells of.
 fn chain_of(manifest: &Manifest, sha256: &str) -> Vec<Link> {
-    let mut chain = vec![Link { step: manifest.operation.name(), sha256: Some(sha256.to_owned()) }];
+    let link = |step, sha256| Link { step, sha256, path: None };
+    let mut chain = vec![link(manifest.operation.name(), Some(sha256.to_owned()))];
     let mut source = &manifest.source;
     while let Some(origin) = &source.origin {
-        chain.push(Link { step: origin.operation.name(), sha256: source.manifest_sha256.clone() });
+        chain.push(link(origin.operation.name(), source.manifest_sha256.clone()));
         source = &origin.source;
     }
-    let largest = source.files.iter().filter(|file| file.tensors.is_some()).max_by_key(|file| file.bytes);
-    chain.push(Link { step: "source", sha256: largest.map(|file| file.sha256.clone()) });
+    chain.push(link("source", largest(source).map(|file| file.sha256.clone())));
     chain.reverse();
     chain
 }
@@ -171,10 +179,12 @@ pub(crate) fn sums_of(manifest: &Manifest, manifest_sha256: &str) -> String {
 
 fn check_sums(directory: &Path, manifest: &Manifest, manifest_sha256: &str, result: &mut Verification) -> Result<()> {
     let expected = sums_of(manifest, manifest_sha256);
-    match fs::read(directory.join(SUMS_NAME)) {
+    let path = directory.join(SUMS_NAME);
+    match limits::read(&path, limits::MAX_JSON) {
         Ok(found) if found == expected.as_bytes() => {}
         Ok(found) => {
             let found = String::from_utf8_lossy(&found);
+            check_manifest_line(&found, manifest_sha256, result);
             let expected: BTreeSet<&str> = expected.lines().collect();
             let found: BTreeSet<&str> = found.lines().collect();
             for line in expected.symmetric_difference(&found) {
@@ -185,28 +195,25 @@ fn check_sums(directory: &Path, manifest: &Manifest, manifest_sha256: &str, resu
                 result.note(Subject::File, SUMS_NAME, Change::Changed, "lines in another order or repeated");
             }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(_) if matches!(path.try_exists(), Ok(false)) => {
             result.note(Subject::File, SUMS_NAME, Change::Missing, "");
         }
-        Err(error) => return Err(Error::io("cannot read", directory.join(SUMS_NAME), error)),
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            result.note(Subject::File, SUMS_NAME, Change::Changed, error.to_string());
+        }
+        Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// The path of a record under `directory`.
-///
-/// # Errors
-/// [`ErrorKind::Malformed`] where it would leave the directory.
-pub(super) fn inside(directory: &Path, record: &FileRecord) -> Result<PathBuf> {
-    let path = Path::new(&record.path);
-    let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
-    if record.path.is_empty() || !plain {
-        return Err(Error::new(ErrorKind::Malformed, "a path of the manifest leaves the directory")
-            .at(directory.join(MANIFEST_NAME))
-            .expected("a plain relative path")
-            .found(format!("`{}`", record.path.escape_debug())));
+/// Notes that the manifest is not the one that the list of digests has, where it has one: which of the two was changed
+/// only who knows the digest can say.
+fn check_manifest_line(sums: &str, manifest_sha256: &str, result: &mut Verification) {
+    let listed = sums.lines().find_map(|line| line.strip_suffix(MANIFEST_NAME)?.strip_suffix("  "));
+    if let Some(listed) = listed.filter(|listed| *listed != manifest_sha256) {
+        let detail = format!("{SUMS_NAME} has sha256 {}, found {manifest_sha256}", listed.escape_debug());
+        result.note(Subject::File, MANIFEST_NAME, Change::Changed, detail);
     }
-    Ok(directory.join(path))
 }
 
 fn check_file(
@@ -216,7 +223,7 @@ fn check_file(
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
-    let path = inside(directory, record)?;
+    let path = directory.join(&record.path);
     let change = file_change(&path, record, observer)?;
     result.files += 1;
     if let Some((change, detail)) = &change {
@@ -259,11 +266,13 @@ fn check_file(
             let detail = format!("expected {} {:?}, found {} {:?}", tensor.dtype, tensor.shape, meta.dtype, meta.shape);
             result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
         } else if let Some(expected) = &tensor.sha256 {
-            let found = digest(&reader.bytes(index)?);
-            if found != *expected {
-                let detail = format!("expected sha256 {expected}, found {found}");
-                result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
-            }
+            let detail = match digest_tensor(reader.as_ref(), index, observer) {
+                Ok(found) if found == *expected => continue,
+                Ok(found) => format!("expected sha256 {expected}, found {found}"),
+                Err(error) if change.is_some() && error.kind() != ErrorKind::Interrupted => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
         } else {
             result.note(Subject::Tensor, &tensor.name, Change::Changed, "the manifest has no digest of it");
         }
@@ -275,21 +284,30 @@ fn check_file(
     Ok(())
 }
 
+/// SHA-256 of a tensor's elements, in memory that does not grow with it.
+fn digest_tensor(reader: &dyn Reader, index: usize, observer: &dyn Observer) -> Result<String> {
+    let mut hasher = Sha256::new();
+    reader.stream(index, &mut |bytes| {
+        hasher.update(bytes);
+        observer.check()
+    })?;
+    Ok(hex(&hasher.finalize()))
+}
+
 /// How the file differs from its record, if it does.
 pub(super) fn file_change(
     path: &Path,
     record: &FileRecord,
     observer: &dyn Observer,
 ) -> Result<Option<(Change, String)>> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Some((Change::Missing, String::new())));
-        }
+    // A folder on the way that is a file now is as good as none.
+    let gone = [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory];
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        // A pipe would be waited for.
+        Ok(_) => return Ok(Some((Change::Changed, "expected a file, found something else".into()))),
+        Err(error) if gone.contains(&error.kind()) => return Ok(Some((Change::Missing, String::new()))),
         Err(error) => return Err(Error::io("cannot look at", path, error)),
-    };
-    if metadata.is_dir() {
-        return Ok(Some((Change::Changed, "expected a file, found a directory".into())));
     }
     let (bytes, sha256) = crate::output::digest_file(path, observer)?;
     if bytes != record.bytes {
@@ -302,12 +320,12 @@ pub(super) fn file_change(
 }
 
 fn check_extra(directory: &Path, manifest: &Manifest, result: &mut Verification) -> Result<()> {
-    let known: BTreeSet<&str> =
-        manifest.files.iter().map(|file| file.path.as_str()).chain([MANIFEST_NAME, SUMS_NAME]).collect();
+    // As paths: two names that are not UTF-8 may look the same as text.
+    let known: BTreeSet<&Path> =
+        manifest.files.iter().map(|file| file.path.as_str()).chain([MANIFEST_NAME, SUMS_NAME]).map(Path::new).collect();
     for path in crate::checkpoint::files_below(directory)? {
-        let name = path.to_string_lossy();
-        if !known.contains(name.as_ref()) {
-            result.note(Subject::File, &name, Change::Extra, "");
+        if !known.contains(path.as_path()) {
+            result.note(Subject::File, &path.to_string_lossy(), Change::Extra, "");
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
@@ -27,6 +28,11 @@ pub enum Replace {
 /// Longest part of the final name that goes into the temporary one: names are limited to 255 bytes.
 const NAME_PART: usize = 200;
 const MARK: &str = ".rankfold-";
+/// What is added to the name of a replaced output where the file system cannot exchange two.
+const ASIDE: &str = "-old";
+/// How often a directory is made again that another run at the same destination took for abandoned, which can happen
+/// between its making and its locking.
+const ATTEMPTS: usize = 100;
 /// The file by which an output of this program is known.
 const MANIFEST: &str = "rankfold.json";
 
@@ -54,14 +60,17 @@ impl StagedDirectory {
         check_destination(destination, replace)?;
         remove_abandoned(&parent, &name)?;
         let staging = parent.join(staging_name(&name, std::process::id()));
-        fs::create_dir(&staging).map_err(|error| {
-            let error = Error::io("cannot create the directory for the output", &staging, error);
-            if parent.is_dir() { error } else { error.hint(format!("create `{}` first", parent.display())) }
-        })?;
-        let lock = File::open(&staging).map_err(|error| Error::io("cannot open", &staging, error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| Error::io("cannot lock", &staging, error.into()))?;
-        Ok(StagedDirectory { destination: destination.to_path_buf(), staging, _lock: lock, replace, published: false })
+        for _ in 0..ATTEMPTS {
+            fs::create_dir(&staging).map_err(|error| {
+                let error = Error::io("cannot create the directory for the output", &staging, error);
+                if parent.is_dir() { error } else { error.hint(format!("create `{}` first", parent.display())) }
+            })?;
+            if let Some(lock) = lock(&staging)? {
+                let destination = destination.to_path_buf();
+                return Ok(StagedDirectory { destination, staging, _lock: lock, replace, published: false });
+            }
+        }
+        Err(Error::new(ErrorKind::Output, "other runs at the same output keep removing its directory").at(&staging))
     }
 
     /// Where to write: the directory under its temporary name.
@@ -93,7 +102,7 @@ impl StagedDirectory {
         }
         if exchanged {
             // The staging name now holds what was there before.
-            fs::remove_dir_all(&self.staging)
+            remove(&self.staging)
                 .map_err(|error| Error::io("cannot remove the replaced output", &self.staging, error))?;
         }
         Ok(())
@@ -109,7 +118,7 @@ impl StagedDirectory {
             }
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 let mut aside = self.staging.clone().into_os_string();
-                aside.push("-old");
+                aside.push(ASIDE);
                 rustix::fs::rename(&self.destination, &*aside)?;
                 rustix::fs::rename(&self.staging, &self.destination)?;
                 rustix::fs::rename(&*aside, &self.staging)
@@ -186,19 +195,65 @@ fn staging_name(name: &OsStr, process: u32) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// Whether a name is one that [`staging_name`] gives, or such a one set aside.
+fn is_staging_name(name: &OsStr, prefix: &[u8]) -> bool {
+    let Some(rest) = name.as_bytes().strip_prefix(prefix) else { return false };
+    let process = rest.strip_suffix(ASIDE.as_bytes()).unwrap_or(rest);
+    !process.is_empty() && process.iter().all(u8::is_ascii_digit)
+}
+
 fn remove_abandoned(parent: &Path, name: &OsStr) -> Result<()> {
     let prefix = staging_prefix(name);
     // A parent that cannot be listed is reported when the directory is made in it.
     let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
-    for entry in entries.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(&prefix)) {
+    for entry in entries.flatten() {
         let path = entry.path();
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_directory || !is_staging_name(&entry.file_name(), &prefix) {
+            continue;
+        }
         let Ok(directory) = File::open(&path) else { continue };
         if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            fs::remove_dir_all(&path)
-                .map_err(|error| Error::io("cannot remove what an interrupted run left", &path, error))?;
+            remove(&path).map_err(|error| Error::io("cannot remove what an interrupted run left", &path, error))?;
         }
     }
     Ok(())
+}
+
+/// Removes a directory, which another run may be doing too.
+fn remove(directory: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Locks a directory that was just made. `None` where another run came first, which took it for abandoned: it is gone
+/// then, or will be.
+fn lock(staging: &Path) -> Result<Option<File>> {
+    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let failed = |error| Error::io("cannot lock", staging, error);
+    let lock = match File::open(staging) {
+        Ok(lock) => lock,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            // Once it can be locked, the other run is done with it.
+            flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        }
+        other => other.map_err(|error| failed(error.into()))?,
+    }
+    // What is locked must still be what has the name.
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let locked = lock.metadata().map(identity).map_err(failed)?;
+    match fs::symlink_metadata(staging).map(identity) {
+        Ok(named) if named == locked => Ok(Some(lock)),
+        Ok(_) => Ok(None),
+        Err(error) if gone(&error) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Flushes the directories of a tree; its files were flushed when they were written.

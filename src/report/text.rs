@@ -111,10 +111,12 @@ pub fn verification(output: &Path, verification: &Verification) -> String {
     if let Some(sha256) = &verification.manifest_sha256 {
         let _ = writeln!(text, "manifest: sha256 {sha256}");
     }
-    // One step from a source is what every output is; a longer way is worth telling.
-    if verification.chain.len() > 2 {
+    // One step from a source is what every output is; a longer way, or one that was walked, is worth telling.
+    if verification.chain.len() > 2 || verification.chain.iter().any(|link| link.path.is_some()) {
         for link in &verification.chain {
-            let _ = writeln!(text, "{}: sha256 {}", link.step, link.sha256.as_deref().unwrap_or("unknown"));
+            let place = link.path.as_ref().map(|path| format!(" in {}", path.display().to_string().escape_debug()));
+            let sha256 = link.sha256.as_deref().unwrap_or("unknown");
+            let _ = writeln!(text, "{}: sha256 {sha256}{}", link.step, place.unwrap_or_default());
         }
     }
     let place = output.display().to_string();

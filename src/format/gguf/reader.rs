@@ -2,22 +2,20 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-
-use memmap2::Mmap;
 
 use super::cursor::malformed;
 use super::decode;
 use super::header::Header;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Reader, limits, matrix};
+use crate::format::map::MappedBytes;
+use crate::format::{Reader, matrix};
 use crate::tensor::{Dtype, MappedRows, Precision, Rows, TensorMeta};
 
 /// A GGUF file whose header has been checked; its data stay on disk until they are looked at.
 pub(super) struct MappedFile {
-    map: Mmap,
+    map: MappedBytes,
     header: Header,
     metadata: BTreeMap<String, String>,
 }
@@ -25,15 +23,10 @@ pub(super) struct MappedFile {
 impl MappedFile {
     /// Maps `path` and checks its header.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        if limits::regular(path)?.len() == 0 {
-            // Before mapping, since an empty file cannot be mapped.
+        let map = MappedBytes::open(path)?;
+        if map.is_empty() {
             return Err(malformed("the file is empty").at(path));
         }
-        let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
-        // SAFETY: the mapping is private and read-only, and is only ever read as bytes, for which every value is
-        // valid. What remains is another process that truncates or rewrites the file meanwhile; as with every
-        // program that maps its input, the caller must not do that.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("cannot map", path, error))?;
         let header = Header::parse(&map).map_err(|error| error.at(path))?;
         let metadata = header.metadata.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
         Ok(MappedFile { map, header, metadata })

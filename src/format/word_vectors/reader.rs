@@ -2,19 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::binary::Binary;
 use super::fasttext::{self, Matrix, Model};
 use super::table::{Table, TableRows, malformed};
 use super::text::{self, Text};
-use crate::error::{Error, Result};
-use crate::format::{Reader, Vocabulary, limits};
+use crate::error::Result;
+use crate::format::map::MappedBytes;
+use crate::format::{Reader, Vocabulary};
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// The table of words: an embedding of that name loads it.
@@ -31,7 +30,7 @@ const PIECE: usize = 1 << 20;
 
 /// A file of word vectors whose rows were found; numbers are decoded when they are looked at.
 pub(super) struct MappedFile {
-    map: Mmap,
+    map: MappedBytes,
     encoding: Encoding,
     tensors: Vec<TensorMeta>,
     metadata: BTreeMap<String, String>,
@@ -46,15 +45,10 @@ enum Encoding {
 impl MappedFile {
     /// Maps `path` and finds its rows.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        if limits::regular(path)?.len() == 0 {
-            // Before mapping, since an empty file cannot be mapped.
+        let map = MappedBytes::open(path)?;
+        if map.is_empty() {
             return Err(malformed("the file is empty").at(path));
         }
-        let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
-        // SAFETY: the mapping is private and read-only, and is only ever read as bytes, for which every value is
-        // valid. What remains is another process that truncates or rewrites the file meanwhile; as with every
-        // program that maps its input, the caller must not do that.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("cannot map", path, error))?;
         let (encoding, name) = Encoding::find(&map).map_err(|error| error.at(path))?;
         let meta = |name: &str, (rows, columns): (usize, usize)| TensorMeta {
             name: name.to_owned(),
