@@ -139,6 +139,26 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// This checkpoint with the weights in `paths`, relative to its root, that are not among its own yet.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`ErrorKind::Malformed`] where a path leaves the directory.
+    pub fn with_weights<'p>(mut self, paths: impl Iterator<Item = &'p str>) -> Result<Self> {
+        for text in paths {
+            let path = paths::plain(text).ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "path of weights leaves the directory")
+                    .at(&self.root)
+                    .found(format!("`{}`", text.escape_debug()))
+            })?;
+            if !self.shards.iter().any(|shard| shard.path == path) {
+                self.shards.push(Shard { reader: format::open(&self.root.join(&path))?, path: path.clone() });
+                self.companions.retain(|companion| *companion != path);
+            }
+        }
+        self.names = names(&self.root, &self.shards)?;
+        Ok(self)
+    }
+
     /// The directory that every path is relative to: the one opened, or the one that holds the file opened.
     pub fn root(&self) -> &Path {
         &self.root

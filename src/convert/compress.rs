@@ -6,13 +6,16 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
+use super::carrier::{self, Carrier, Encoded, Placed, Slot};
 use super::{Finished, auto, config, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::limits;
 use crate::locate::Selection;
 use crate::manifest::{
-    Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
+    CarrierRecord, Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes,
+    weights_of,
 };
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory};
@@ -39,6 +42,9 @@ pub struct Request {
     pub max_size: Option<Size>,
     /// Whether the output gets the loader and the fine-tuning program, where the loader reads its methods.
     pub stub: bool,
+    /// Who reads the tables, one of [`choices`](super::carrier_choices): the loader of the stub, or a place that the
+    /// architecture has.
+    pub carrier: String,
 }
 
 /// A checkpoint with a plan for it.
@@ -47,6 +53,7 @@ pub struct Prepared<'c> {
     pub(super) request: &'c Request,
     pub(super) tables: Vec<Chosen<'c>>,
     pub(super) plan: Plan,
+    carrier: Option<&'static dyn Carrier>,
 }
 
 /// A table on its way to an operating point.
@@ -120,7 +127,9 @@ impl<'c> Prepared<'c> {
             request,
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
+            carrier: None,
         };
+        prepared.carrier = prepared.choose_carrier(codecs.len())?;
         prepared.plan.weights_before = super::weights_before(checkpoint)?;
         prepared.choose()?;
         if codecs.len() > 1 {
@@ -166,6 +175,7 @@ impl<'c> Prepared<'c> {
             conversions: Vec::new(),
             left_out: Vec::new(),
             stored_once: self.stored_once(),
+            carrier: self.carrier_record()?,
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
         })
@@ -185,12 +195,19 @@ impl<'c> Prepared<'c> {
             };
             files.push(shard.write(directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
+        let placed = self.placed(&self.points())?;
+        let is_kept = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &is_kept, observer)?);
+        for (path, text) in &placed.files {
+            files.push(assembly::write_small(directory, path, text.as_bytes())?);
+        }
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
         files.extend(words::write(self.checkpoint, directory)?);
         let tables = self.tables.iter().zip(errors);
-        let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
-        files.extend(self.write_config(directory, &tables)?);
+        let slots = tables.zip(&placed.slots);
+        let tables = slots.filter_map(|((table, errors), slots)| Some(self.table_record(table, slots, errors?)));
+        let tables: Vec<_> = tables.collect();
+        files.extend(self.write_config(directory, &tables, &placed)?);
         files.extend(self.write_stub(directory)?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok((files, tables))
@@ -287,6 +304,15 @@ impl<'c> Prepared<'c> {
 
     /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
     fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
+        let placed = self.placed(points)?;
+        let stored = |table: usize, slot: &Slot| {
+            let mut meta = TensorMeta { name: slot.name.clone(), ..points[table].parts[slot.part].clone() };
+            if slot.transposed {
+                meta.shape.reverse();
+                return (meta, Content::Transposed { table, part: slot.part });
+            }
+            (meta, Content::Produced { table, part: slot.part })
+        };
         let mut shards: Vec<OutputShard<'c>> = Vec::new();
         let sources = self.checkpoint.shards();
         for (number, shard) in sources.iter().enumerate() {
@@ -294,8 +320,8 @@ impl<'c> Prepared<'c> {
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let parts = points[table].parts.iter().cloned().enumerate();
-                    tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
+                    let beside = placed.slots[table].iter().filter(|slot| slot.file.is_none());
+                    tensors.extend(beside.map(|slot| stored(table, slot)));
                 } else if !self.is_tied(id) && self.stored_as(id).is_none() {
                     tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
                 }
@@ -318,7 +344,94 @@ impl<'c> Prepared<'c> {
                 }
             }
         }
+        for (table, slots) in placed.slots.iter().enumerate() {
+            for (slot, path) in slots.iter().filter_map(|slot| Some((slot, slot.file.as_ref()?))) {
+                let tensor = stored(table, slot);
+                match shards.iter_mut().find(|shard| shard.path == *path) {
+                    Some(shard) => shard.tensors.push(tensor),
+                    None => {
+                        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+                        shards.push(OutputShard { path: path.clone(), metadata, tensors: vec![tensor] });
+                    }
+                }
+            }
+        }
         Ok(shards)
+    }
+
+    /// The carrier that was asked for, if it is one and takes the tables.
+    fn choose_carrier(&self, methods: usize) -> Result<Option<&'static dyn Carrier>> {
+        let choice = self.request.carrier.as_str();
+        if choice == carrier::LOADER || (choice == carrier::AUTO && methods > 1) {
+            return Ok(None);
+        }
+        if methods > 1 {
+            return Err(Error::new(ErrorKind::Request, "a carrier takes one method")
+                .expected("`--method low-rank`")
+                .found(format!("`{}`", self.request.method)));
+        }
+        let Some(carrier) = carrier::choose(choice, self.checkpoint)? else { return Ok(None) };
+        // Whether the model stays the same does not depend on the point.
+        let first = self.points_at(&vec![0; self.tables.len()]);
+        match carrier.place(self.checkpoint, &self.encoded(&first)) {
+            Ok(_) => Ok(Some(carrier)),
+            Err(_) if choice == carrier::AUTO => Ok(None),
+            Err(error) => Err(error.at(self.checkpoint.root())),
+        }
+    }
+
+    /// Where the parts of the tables at `points` go.
+    fn placed(&self, points: &[&Point]) -> Result<Placed> {
+        if let Some(carrier) = self.carrier {
+            return carrier.place(self.checkpoint, &self.encoded(points));
+        }
+        let own = |(part, meta): (usize, &TensorMeta)| Slot::new(part, meta.name.as_str());
+        let beside = |point: &&Point| point.parts.iter().enumerate().map(own).collect();
+        Ok(Placed { slots: points.iter().map(beside).collect(), ..Placed::default() })
+    }
+
+    fn encoded<'a>(&'a self, points: &[&'a Point]) -> Vec<Encoded<'a>> {
+        let encoded = self.tables.iter().zip(points).map(|(table, point)| {
+            let meta = self.checkpoint.meta(table.id);
+            let shape = shape_of(meta);
+            Encoded {
+                name: &meta.name,
+                shape,
+                tied: table.tied.iter().map(|&id| self.checkpoint.meta(id).name.as_str()).collect(),
+                parts: &point.parts,
+                // A carrier takes one method.
+                native: table.codecs.first().and_then(|codec| codec.native(&point.setting, shape[1])),
+            }
+        });
+        encoded.collect()
+    }
+
+    fn carrier_record(&self) -> Result<Option<CarrierRecord>> {
+        let Some(carrier) = self.carrier else { return Ok(None) };
+        let placed = self.placed(&self.points())?;
+        let mut replaced = BTreeMap::new();
+        for (path, _) in &placed.files {
+            let was_there = self.checkpoint.files().any(|file| file == path);
+            let text = was_there.then(|| self.source_text(path)).transpose()?;
+            replaced.insert(assembly::path_text(path)?, text);
+        }
+        if let Some(config) = self.checkpoint.config().filter(|_| !placed.config.is_empty()) {
+            replaced.insert(assembly::path_text(config.path())?, Some(config.text().to_owned()));
+        }
+        let mut transposed = BTreeMap::new();
+        for slots in &placed.slots {
+            let part = |part| slots.iter().find(|slot| slot.part == part && !slot.transposed);
+            let exchanged = slots.iter().filter(|slot| slot.transposed);
+            transposed.extend(exchanged.filter_map(|slot| Some((slot.name.clone(), part(slot.part)?.name.clone()))));
+        }
+        Ok(Some(CarrierRecord { name: carrier.name().into(), replaced, transposed }))
+    }
+
+    /// The text of a small file of the source.
+    fn source_text(&self, path: &Path) -> Result<String> {
+        let path = self.checkpoint.root().join(path);
+        String::from_utf8(limits::read(&path, limits::MAX_JSON)?)
+            .map_err(|error| Error::new(ErrorKind::Malformed, "not UTF-8").at(path).caused_by(error))
     }
 
     fn is_tied(&self, id: TensorId) -> bool {
@@ -376,7 +489,7 @@ impl<'c> Prepared<'c> {
         }
     }
 
-    fn table_record(&self, table: &Chosen<'_>, measured: Measured) -> TableRecord {
+    fn table_record(&self, table: &Chosen<'_>, slots: &[Slot], measured: Measured) -> TableRecord {
         let (meta, point) = (self.checkpoint.meta(table.id), table.point());
         TableRecord {
             name: meta.name.clone(),
@@ -385,7 +498,7 @@ impl<'c> Prepared<'c> {
             method: table.codec().name().into(),
             reference: table.codec().reference().into(),
             setting: point.setting.clone(),
-            parts: point.parts.iter().map(|part| part.name.clone()).collect(),
+            parts: slots.iter().filter(|slot| !slot.transposed).map(|slot| slot.name.clone()).collect(),
             tied: self.tied_names(table),
             bytes_before: self.bytes_before(table),
             bytes_after: point.bytes(),
@@ -405,6 +518,7 @@ impl<'c> Prepared<'c> {
     /// module, not word vectors, which get a class of their own.
     fn has_stub(&self) -> bool {
         self.request.stub
+            && self.carrier.is_none()
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
     }
@@ -432,11 +546,12 @@ impl<'c> Prepared<'c> {
         Ok(())
     }
 
-    fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
+    fn write_config(&self, directory: &Path, tables: &[TableRecord], placed: &Placed) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
         let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
-        let text = config::insert(named, &config::Additions::new(tables)?)
+        let additions = config::Additions::new(tables, self.carrier.is_some())?;
+        let text = config::insert(&config::set(named, &placed.config)?, &additions)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
@@ -467,6 +582,7 @@ impl<'c> Prepared<'c> {
             "overrides": overrides,
             "max_size": request.max_size.map(|size| size.to_string()),
             "stub": self.has_stub(),
+            "carrier": self.carrier.map_or(carrier::LOADER, |carrier| carrier.name()),
         });
         match record {
             Value::Object(record) => record,

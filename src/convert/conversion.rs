@@ -205,6 +205,7 @@ impl<'a> Job<'a> {
             conversions,
             left_out: self.division.left_out.clone(),
             stored_once: self.division.stored_once.clone(),
+            carrier: None,
             files,
             weights_bytes: WeightsBytes { before, after },
         })
