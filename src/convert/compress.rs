@@ -1,27 +1,21 @@
 //! Encodes the tables of a checkpoint: prepares a plan, then runs it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
-
-use super::assembly::{self, Content, OutputShard};
-use super::carrier::{self, Carrier, Encoded, Placed, Slot};
-use super::{Finished, auto, config, refuse_overlap, source, words};
+use super::carrier::{Carrier, Placed};
+use super::{Finished, assembly, auto, config, layout, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::limits;
 use crate::locate::Selection;
 use crate::manifest::{
-    CarrierRecord, Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes,
-    weights_of,
+    FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
 };
 use crate::observe::Observer;
-use crate::output::{Replace, StagedDirectory};
-use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
+use crate::output::{Replace, StagedDirectory, digest_file};
+use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, Target, fit_size};
 use crate::stub;
-use crate::tensor::{Rows, TensorMeta};
+use crate::tensor::Rows;
 
 /// What the user asks for.
 #[derive(Debug, Clone)]
@@ -53,19 +47,19 @@ pub struct Prepared<'c> {
     pub(super) request: &'c Request,
     pub(super) tables: Vec<Chosen<'c>>,
     pub(super) plan: Plan,
-    carrier: Option<&'static dyn Carrier>,
+    pub(super) carrier: Option<&'static dyn Carrier>,
 }
 
 /// A table on its way to an operating point.
 pub(super) struct Chosen<'c> {
     pub(super) id: TensorId,
-    tied: Vec<TensorId>,
+    pub(super) tied: Vec<TensorId>,
     pub(super) target: Target,
     pub(super) rows: Box<dyn Rows + 'c>,
     /// What was learned of the numbers. Where several tables share a budget or several codecs compete only the ladders
     /// are kept, so that memory does not grow with their number, and each is looked at again when it is encoded.
     analysis: Option<Box<dyn Analysis>>,
-    squared_norm: f64,
+    pub(super) squared_norm: f64,
     /// The points of every codec, by increasing bytes.
     pub(super) points: Vec<Point>,
     /// The codec of each point.
@@ -76,11 +70,11 @@ pub(super) struct Chosen<'c> {
 }
 
 impl Chosen<'_> {
-    fn point(&self) -> &Point {
+    pub(super) fn point(&self) -> &Point {
         &self.points[self.point]
     }
 
-    fn codec(&self) -> &'static dyn Codec {
+    pub(super) fn codec(&self) -> &'static dyn Codec {
         self.codecs[self.point]
     }
 }
@@ -165,7 +159,7 @@ impl<'c> Prepared<'c> {
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
         let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
-        Ok(Manifest {
+        let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Compress,
@@ -178,7 +172,27 @@ impl<'c> Prepared<'c> {
             carrier: self.carrier_record()?,
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
-        })
+        };
+        self.seal(directory, &mut manifest, observer)?;
+        Ok(manifest)
+    }
+
+    /// Writes the digest of what the manifest says beside its files into those files that have a place for it.
+    fn seal(&self, directory: &Path, manifest: &mut Manifest, observer: &dyn Observer) -> Result<()> {
+        let core = manifest.core_sha256()?;
+        for shard in self.shards(&self.points())? {
+            let Some(form) = &shard.form else { continue };
+            let path = directory.join(&shard.path);
+            if form.seal(&path, &core)? {
+                let name = assembly::path_text(&shard.path)?;
+                let (bytes, sha256) = digest_file(&path, observer)?;
+                for file in manifest.files.iter_mut().filter(|file| file.path == name) {
+                    (file.bytes, file.sha256) = (bytes, sha256.clone());
+                }
+            }
+        }
+        manifest.weights_bytes.after = weights_of(&manifest.files);
+        Ok(())
     }
 
     /// Writes everything but the records of the output; gives the records of the files and of the tables.
@@ -193,7 +207,7 @@ impl<'c> Prepared<'c> {
                 errors[table] = Some(self.encode(&self.tables[table], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write(directory, &mut produce, observer)?);
+            files.extend(shard.write(directory, &mut produce, observer)?);
         }
         let placed = self.placed(&self.points())?;
         let is_kept = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
@@ -271,7 +285,7 @@ impl<'c> Prepared<'c> {
             Target::Size(size) if fixed.contains(&None) => {
                 let limit = size.bytes(self.plan.weights_before);
                 // What cannot be laid out cannot fit; the error comes when the chosen one is laid out.
-                let total = |steps: &[usize]| self.weights_after(&self.points_at(steps)).unwrap_or(u64::MAX);
+                let total = |steps: &[usize]| self.weights_after(steps).unwrap_or(u64::MAX);
                 fit_size(&ladders, &fixed, limit, &total)?.steps
             }
             _ => fixed.into_iter().flatten().collect(),
@@ -294,233 +308,19 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    pub(super) fn points(&self) -> Vec<&Point> {
-        self.tables.iter().map(Chosen::point).collect()
-    }
-
-    fn points_at(&self, steps: &[usize]) -> Vec<&Point> {
-        self.tables.iter().zip(steps).map(|(table, &step)| &table.points[step]).collect()
-    }
-
-    /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
-    fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
-        let placed = self.placed(points)?;
-        let stored = |table: usize, slot: &Slot| {
-            let mut meta = TensorMeta { name: slot.name.clone(), ..points[table].parts[slot.part].clone() };
-            if slot.transposed {
-                meta.shape.reverse();
-                return (meta, Content::Transposed { table, part: slot.part });
-            }
-            (meta, Content::Produced { table, part: slot.part })
-        };
-        let mut shards: Vec<OutputShard<'c>> = Vec::new();
-        let sources = self.checkpoint.shards();
-        for (number, shard) in sources.iter().enumerate() {
-            let mut tensors = Vec::new();
-            for (index, meta) in shard.reader().tensors().iter().enumerate() {
-                let id = TensorId { shard: number, index };
-                if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let beside = placed.slots[table].iter().filter(|slot| slot.file.is_none());
-                    tensors.extend(beside.map(|slot| stored(table, slot)));
-                } else if !self.is_tied(id) && self.stored_as(id).is_none() {
-                    tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
-                }
-            }
-            if !tensors.is_empty() || shard.reader().tensors().is_empty() {
-                let mut metadata = shard.reader().metadata().clone();
-                let tied = (0..shard.reader().tensors().len()).filter_map(|index| {
-                    let id = TensorId { shard: number, index };
-                    Some((
-                        self.checkpoint.meta(id).name.clone(),
-                        self.checkpoint.meta(self.stored_as(id)?).name.clone(),
-                    ))
-                });
-                // As safetensors' `save_model` records tensors that share their storage.
-                metadata.extend(tied);
-                let path = super::output_path(self.checkpoint, shard);
-                match shards.iter_mut().find(|earlier| earlier.path == path) {
-                    Some(earlier) => earlier.tensors.extend(tensors),
-                    None => shards.push(OutputShard { path, metadata, tensors }),
-                }
-            }
-        }
-        for (table, slots) in placed.slots.iter().enumerate() {
-            for (slot, path) in slots.iter().filter_map(|slot| Some((slot, slot.file.as_ref()?))) {
-                let tensor = stored(table, slot);
-                match shards.iter_mut().find(|shard| shard.path == *path) {
-                    Some(shard) => shard.tensors.push(tensor),
-                    None => {
-                        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-                        shards.push(OutputShard { path: path.clone(), metadata, tensors: vec![tensor] });
-                    }
-                }
-            }
-        }
-        Ok(shards)
-    }
-
-    /// The carrier that was asked for, if it is one and takes the tables.
-    fn choose_carrier(&self, methods: usize) -> Result<Option<&'static dyn Carrier>> {
-        let choice = self.request.carrier.as_str();
-        if choice == carrier::LOADER || (choice == carrier::AUTO && methods > 1) {
-            return Ok(None);
-        }
-        if methods > 1 {
-            return Err(Error::new(ErrorKind::Request, "a carrier takes one method")
-                .expected("`--method low-rank`")
-                .found(format!("`{}`", self.request.method)));
-        }
-        let Some(carrier) = carrier::choose(choice, self.checkpoint)? else { return Ok(None) };
-        // Whether the model stays the same does not depend on the point.
-        let first = self.points_at(&vec![0; self.tables.len()]);
-        match carrier.place(self.checkpoint, &self.encoded(&first)) {
-            Ok(_) => Ok(Some(carrier)),
-            Err(_) if choice == carrier::AUTO => Ok(None),
-            Err(error) => Err(error.at(self.checkpoint.root())),
-        }
-    }
-
-    /// Where the parts of the tables at `points` go.
-    fn placed(&self, points: &[&Point]) -> Result<Placed> {
-        if let Some(carrier) = self.carrier {
-            return carrier.place(self.checkpoint, &self.encoded(points));
-        }
-        let own = |(part, meta): (usize, &TensorMeta)| Slot::new(part, meta.name.as_str());
-        let beside = |point: &&Point| point.parts.iter().enumerate().map(own).collect();
-        Ok(Placed { slots: points.iter().map(beside).collect(), ..Placed::default() })
-    }
-
-    fn encoded<'a>(&'a self, points: &[&'a Point]) -> Vec<Encoded<'a>> {
-        let encoded = self.tables.iter().zip(points).map(|(table, point)| {
-            let meta = self.checkpoint.meta(table.id);
-            let shape = shape_of(meta);
-            Encoded {
-                name: &meta.name,
-                shape,
-                tied: table.tied.iter().map(|&id| self.checkpoint.meta(id).name.as_str()).collect(),
-                parts: &point.parts,
-                // A carrier takes one method.
-                native: table.codecs.first().and_then(|codec| codec.native(&point.setting, shape[1])),
-            }
-        });
-        encoded.collect()
-    }
-
-    fn carrier_record(&self) -> Result<Option<CarrierRecord>> {
-        let Some(carrier) = self.carrier else { return Ok(None) };
-        let placed = self.placed(&self.points())?;
-        let mut replaced = BTreeMap::new();
-        for (path, _) in &placed.files {
-            let was_there = self.checkpoint.files().any(|file| file == path);
-            let text = was_there.then(|| self.source_text(path)).transpose()?;
-            replaced.insert(assembly::path_text(path)?, text);
-        }
-        if let Some(config) = self.checkpoint.config().filter(|_| !placed.config.is_empty()) {
-            replaced.insert(assembly::path_text(config.path())?, Some(config.text().to_owned()));
-        }
-        let mut transposed = BTreeMap::new();
-        for slots in &placed.slots {
-            let part = |part| slots.iter().find(|slot| slot.part == part && !slot.transposed);
-            let exchanged = slots.iter().filter(|slot| slot.transposed);
-            transposed.extend(exchanged.filter_map(|slot| Some((slot.name.clone(), part(slot.part)?.name.clone()))));
-        }
-        Ok(Some(CarrierRecord { name: carrier.name().into(), replaced, transposed }))
-    }
-
-    /// The text of a small file of the source.
-    fn source_text(&self, path: &Path) -> Result<String> {
-        let path = self.checkpoint.root().join(path);
-        String::from_utf8(limits::read(&path, limits::MAX_JSON)?)
-            .map_err(|error| Error::new(ErrorKind::Malformed, "not UTF-8").at(path).caused_by(error))
-    }
-
-    fn is_tied(&self, id: TensorId) -> bool {
-        self.tables.iter().any(|table| table.tied.contains(&id))
-    }
-
-    /// The tensor that is stored for `id` too, because they share their storage. One that became a factor pair stands
-    /// for no other but those that were found to be tied to it.
-    fn stored_as(&self, id: TensorId) -> Option<TensorId> {
-        let is_table = |id: TensorId| self.is_tied(id) || self.tables.iter().any(|table| table.id == id);
-        let index = self.checkpoint.shards()[id.shard].reader().stored_as(id.index)?;
-        let first = TensorId { index, ..id };
-        (!is_table(id) && !is_table(first)).then_some(first)
-    }
-
-    fn stored_once(&self) -> BTreeMap<String, String> {
-        let name = |id: TensorId| self.checkpoint.meta(id).name.clone();
-        self.checkpoint.tensors().filter_map(|(id, _)| Some((name(id), name(self.stored_as(id)?)))).collect()
-    }
-
-    pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
-        let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
-        Ok(shards + assembly::companion_weights(self.checkpoint)?)
-    }
-
-    fn bytes_before(&self, table: &Chosen<'_>) -> u64 {
-        let ids = table.tied.iter().chain([&table.id]);
-        ids.filter_map(|&id| self.checkpoint.meta(id).bytes()).sum()
-    }
-
-    fn tied_names(&self, table: &Chosen<'_>) -> Vec<String> {
-        table.tied.iter().map(|&id| self.checkpoint.meta(id).name.clone()).collect()
-    }
-
-    fn table_plan(&self, table: &Chosen<'_>) -> TablePlan {
-        let (meta, point) = (self.checkpoint.meta(table.id), table.point());
-        let relative = if table.squared_norm == 0.0 { 0.0 } else { (point.squared_error / table.squared_norm).sqrt() };
-        TablePlan {
-            name: meta.name.clone(),
-            shape: shape_of(meta),
-            dtype: meta.dtype,
-            stored_dtype: point.parts.first().map_or(meta.dtype, |part| part.dtype),
-            method: table.codec().name().into(),
-            setting: point.setting.clone(),
-            bytes_before: self.bytes_before(table),
-            bytes_after: point.bytes(),
-            parameters_before: meta.elements().unwrap_or_default(),
-            parameters_after: point.parameters,
-            flops_per_token_before: 0,
-            flops_per_token_after: point.flops_per_token,
-            relative_frobenius_error: relative,
-            weighted: self.request.options.row_weights.is_some(),
-            retained_energy: point.retained_energy,
-            tied: self.tied_names(table),
-        }
-    }
-
-    fn table_record(&self, table: &Chosen<'_>, slots: &[Slot], measured: Measured) -> TableRecord {
-        let (meta, point) = (self.checkpoint.meta(table.id), table.point());
-        TableRecord {
-            name: meta.name.clone(),
-            shape: shape_of(meta),
-            dtype: meta.dtype,
-            method: table.codec().name().into(),
-            reference: table.codec().reference().into(),
-            setting: point.setting.clone(),
-            parts: slots.iter().filter(|slot| !slot.transposed).map(|slot| slot.name.clone()).collect(),
-            tied: self.tied_names(table),
-            bytes_before: self.bytes_before(table),
-            bytes_after: point.bytes(),
-            parameters_before: meta.elements().unwrap_or_default(),
-            parameters_after: point.parameters,
-            flops_per_token: point.flops_per_token,
-            errors: Errors {
-                relative_frobenius: measured.relative_frobenius_error(),
-                weighted_relative_frobenius: measured.weighted.map(|sums| sums.relative_frobenius_error()),
-                max_absolute: measured.max_absolute_error,
-            },
-            runners_up: table.runners_up.clone(),
-        }
+    /// The number of every table's point.
+    pub(super) fn points(&self) -> Vec<usize> {
+        self.tables.iter().map(|table| table.point).collect()
     }
 
     /// Whether the output gets the stub: it was asked for, its loader reads every table, and the checkpoint is one of a
     /// module, not word vectors, which get a class of their own.
-    fn has_stub(&self) -> bool {
+    pub(super) fn has_stub(&self) -> bool {
         self.request.stub
             && self.carrier.is_none()
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
+            && !super::keeps_form(self.checkpoint)
     }
 
     fn write_stub(&self, directory: &Path) -> Result<Vec<FileRecord>> {
@@ -549,50 +349,15 @@ impl<'c> Prepared<'c> {
     fn write_config(&self, directory: &Path, tables: &[TableRecord], placed: &Placed) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
+        if super::keeps_form(self.checkpoint) {
+            return assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some);
+        }
         let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
         let additions = config::Additions::new(tables, self.carrier.is_some())?;
         let text = config::insert(&config::set(named, &placed.config)?, &additions)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
-
-    fn request_record(&self) -> Map<String, Value> {
-        let request = self.request;
-        let overrides: Map<String, Value> =
-            request.overrides.iter().map(|one| (one.glob().to_owned(), one.target().to_string().into())).collect();
-        let record = json!({
-            "target": request.target.to_string(),
-            "method": request.method,
-            "dtype": request.options.dtype,
-            "split": request.options.split.name(),
-            "variant": request.options.variant.name(),
-            "left_bits": request.options.left_bits,
-            "right_bits": request.options.right_bits,
-            "subquantizers": request.options.subquantizers,
-            "code_bits": request.options.code_bits,
-            "rotation": request.options.rotation,
-            "norms": request.options.norms,
-            "row_weights": request.options.row_weights.as_ref().map(|weights| weights.to_string()),
-            "seed": request.options.seed,
-            "granularity": request.options.granularity.to_string(),
-            "scheme": request.options.symmetry.name(),
-            "scale_dtype": request.options.scale_dtype,
-            "include": request.include,
-            "exclude": request.exclude,
-            "overrides": overrides,
-            "max_size": request.max_size.map(|size| size.to_string()),
-            "stub": self.has_stub(),
-            "carrier": self.carrier.map_or(carrier::LOADER, |carrier| carrier.name()),
-        });
-        match record {
-            Value::Object(record) => record,
-            _ => Map::new(),
-        }
-    }
-}
-
-fn shape_of(meta: &TensorMeta) -> [usize; 2] {
-    meta.matrix().map_or([0, 0], |(rows, columns)| [rows, columns])
 }
 
 fn analyze<'c>(
@@ -632,6 +397,10 @@ fn analyze<'c>(
             (None, squared_norm, points)
         }
     };
+    let offered = points.len();
+    let points = layout::accepted(checkpoint, id, &tied, points)?;
+    // An analysis has all of its points, by their numbers.
+    let analysis = analysis.filter(|_| points.len() == offered);
     let (codecs, points) = points.into_iter().unzip();
     Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }

@@ -5,6 +5,7 @@
 
 mod deberta;
 mod opt;
+mod prepared;
 mod sentence_transformers;
 
 use std::path::PathBuf;
@@ -22,9 +23,9 @@ pub const CARRIERS: &[&dyn Carrier] = &[&opt::Opt, &deberta::DebertaV2, &sentenc
 /// The choice of no carrier: the stub's loader reads the tables.
 pub const LOADER: &str = "loader";
 /// The choice of whichever carrier the architecture has.
-pub(super) const NATIVE: &str = "native";
+const NATIVE: &str = "native";
 /// The choice of a carrier where there is one that gives the same values, else of the loader.
-pub(super) const AUTO: &str = "auto";
+const AUTO: &str = "auto";
 
 /// Every value of the choice.
 pub fn choices() -> Vec<&'static str> {
@@ -61,7 +62,7 @@ pub struct Slot {
 
 impl Slot {
     /// Part `part` beside the table, as it is.
-    pub(super) fn new(part: usize, name: impl Into<String>) -> Self {
+    fn new(part: usize, name: impl Into<String>) -> Self {
         Slot { part, name: name.into(), file: None, transposed: false }
     }
 }
@@ -99,7 +100,7 @@ pub trait Carrier: Sync {
 ///
 /// # Errors
 /// [`ErrorKind::Request`] where a carrier was asked for that the checkpoint has no place for.
-pub(super) fn choose(choice: &str, checkpoint: &Checkpoint) -> Result<Option<&'static dyn Carrier>> {
+fn choose(choice: &str, checkpoint: &Checkpoint) -> Result<Option<&'static dyn Carrier>> {
     let fitting = CARRIERS.iter().copied().find(|carrier| {
         let named = choice == NATIVE || choice == AUTO || choice == carrier.name();
         named && carrier.fits(checkpoint)
