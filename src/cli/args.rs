@@ -146,7 +146,7 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "CARRIER", default_value = "loader", value_parser = rankfold::convert::carrier_choices())]
     pub(crate) carrier: String,
 
-    /// Leave out the loader and the fine-tuning program (Python) that go with `low-rank`, and do not name the loader in
+    /// Leave out the loader and, with `low-rank`, the fine-tuning program (Python), and do not name the loader in
     /// `config.json`
     #[arg(long)]
     pub(crate) no_stub: bool,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::codec::{self, Native};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::Members;
-use crate::manifest::TableRecord;
+use crate::manifest::{FileRecord, TableRecord};
 use crate::stub;
 
 /// The key under which transformers looks for the method; its loaders refuse what they do not know.
@@ -31,8 +31,8 @@ impl Additions {
     /// Ours has the method by the name that loaders dispatch on, unless compressed-tensors reads some table, or
     /// unless every table is a plain tensor still. A table that neither reads fails on the shape of what is stored.
     ///
-    /// Where the tables are `carried`, nobody has to dispatch on anything.
-    pub(crate) fn new(tables: &[TableRecord], carried: bool) -> Result<Self> {
+    /// `files` tell how the parts are stored. Where the tables are `carried`, nobody has to dispatch on anything.
+    pub(crate) fn new(tables: &[TableRecord], files: &[FileRecord], carried: bool) -> Result<Self> {
         let natives = tables.iter().map(|table| Ok(codec::find(&table.method)?.native(&table.setting, table.shape[1])));
         let natives: Vec<Option<Native>> = natives.collect::<Result<_>>()?;
         let groups = tables.iter().zip(&natives).filter_map(|(table, native)| match native {
@@ -41,7 +41,12 @@ impl Additions {
         });
         let native = compressed_tensors(groups);
         let dispatch = !carried && native.is_none() && natives.iter().any(|native| *native != Some(Native::Plain));
-        Ok(Additions { native, own: own(tables), dispatch })
+        Ok(Additions { native, own: own(tables, files), dispatch })
+    }
+
+    /// Whether transformers needs our loader.
+    pub(crate) fn dispatches(&self) -> bool {
+        self.dispatch
     }
 
     /// The members for a configuration in which `taken` tells the keys that are there already.
@@ -139,7 +144,11 @@ pub(crate) fn set(config: &str, values: &[(&'static str, Value)]) -> Result<Stri
 }
 
 /// What each table became.
-fn own(tables: &[TableRecord]) -> Value {
+fn own(tables: &[TableRecord], files: &[FileRecord]) -> Value {
+    let stored =
+        |part: &String| files.iter().flat_map(|file| file.tensors.iter().flatten()).find(|one| one.name == *part);
+    let layout = |part: &String| stored(part).map(|tensor| json!({ "dtype": tensor.dtype, "shape": tensor.shape }));
+
     let tables: Map<String, Value> = tables
         .iter()
         .map(|table| {
@@ -149,6 +158,7 @@ fn own(tables: &[TableRecord]) -> Value {
                 "shape": table.shape,
                 "dtype": table.dtype,
                 "parts": table.parts,
+                "layout": table.parts.iter().map(layout).collect::<Vec<_>>(),
                 "tied": table.tied,
             });
             (table.name.clone(), record)
@@ -159,6 +169,9 @@ fn own(tables: &[TableRecord]) -> Value {
 
 /// Where transformers looks for code that it may run where the user trusts it.
 const CODE_KEY: &str = "auto_map";
+
+/// Keys that make transformers load a model in its own way.
+pub(crate) const OWN_KEYS: [&str; 2] = [CODE_KEY, PREFERRED_KEY];
 
 /// Whether an output may name its loader to transformers: the configuration is one of that library, and names neither
 /// code of its own nor another method, which would be followed instead.

@@ -260,7 +260,8 @@ impl Job<'_> {
             let text = configuration.text().as_bytes();
             return assembly::write_small(self.directory, configuration.path(), text).map(Some);
         }
-        let additions = config::Additions::new(&self.manifest.tables, self.manifest.carrier.is_some())?;
+        let additions =
+            config::Additions::new(&self.manifest.tables, &self.manifest.files, self.manifest.carrier.is_some())?;
         let text = configuration.text();
         let without = match self.manifest.operation {
             Operation::Retrain => config::remove_reformatted(text),

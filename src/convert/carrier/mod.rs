@@ -89,6 +89,12 @@ pub trait Carrier: Sync {
     /// Whether the checkpoint is of its architecture.
     fn fits(&self, checkpoint: &Checkpoint) -> bool;
 
+    /// Whether a program that the stub's loader does not reach would take the first factor for the table, and say
+    /// nothing.
+    fn is_only_way(&self) -> bool {
+        false
+    }
+
     /// Where the parts of `tables` go.
     ///
     /// # Errors
@@ -113,6 +119,19 @@ fn choose(choice: &str, checkpoint: &Checkpoint) -> Result<Option<&'static dyn C
         .at(checkpoint.root())
         .expected(if choice == NATIVE { names } else { format!("a checkpoint for `{choice}`") })
         .hint(LOADER_HINT))
+}
+
+/// Refuses the loader for a checkpoint that it cannot be used with.
+fn refuse_silent(checkpoint: &Checkpoint) -> Result<()> {
+    match CARRIERS.iter().find(|carrier| carrier.is_only_way() && carrier.fits(checkpoint)) {
+        None => Ok(()),
+        Some(carrier) => {
+            Err(Error::new(ErrorKind::Request, "the program that loads the model would take codes for the table")
+                .at(checkpoint.root())
+                .expected(format!("`--carrier {}` or `auto`", carrier.name()))
+                .found(format!("`--carrier {LOADER}`")))
+        }
+    }
 }
 
 const LOADER_HINT: &str = "pass `--carrier loader`";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{AUTO, Carrier, Encoded, LOADER, Placed, Slot, choose};
+use super::{AUTO, Carrier, Encoded, LOADER, Placed, Slot, choose, refuse_silent};
 use crate::convert::assembly;
 use crate::convert::compress::Prepared;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +15,7 @@ impl Prepared<'_> {
     pub(in crate::convert) fn choose_carrier(&self, methods: usize) -> Result<Option<&'static dyn Carrier>> {
         let choice = self.request.carrier.as_str();
         if choice == LOADER || (choice == AUTO && methods > 1) {
-            return Ok(None);
+            return refuse_silent(self.checkpoint).map(|()| None);
         }
         if methods > 1 {
             return Err(Error::new(ErrorKind::Request, "a carrier takes one method")
@@ -30,7 +30,7 @@ impl Prepared<'_> {
         // Whether the model stays the same does not depend on the point.
         match carrier.place(self.checkpoint, &self.encoded(&vec![0; self.tables.len()])) {
             Ok(_) => Ok(Some(carrier)),
-            Err(_) if choice == AUTO => Ok(None),
+            Err(_) if choice == AUTO && !carrier.is_only_way() => Ok(None),
             Err(error) => Err(error.at(self.checkpoint.root())),
         }
     }

@@ -31,6 +31,10 @@ impl Carrier for SentenceTransformers {
         modules(checkpoint).is_ok_and(|modules| modules.is_some_and(|modules| is_static(&modules)))
     }
 
+    fn is_only_way(&self) -> bool {
+        true
+    }
+
     fn place(&self, checkpoint: &Checkpoint, tables: &[Encoded<'_>]) -> Result<Placed> {
         let table = only_pair(tables, TABLE)?;
         let Some(mut modules) = modules(checkpoint)?.filter(|modules| is_static(modules)) else {
