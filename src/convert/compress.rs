@@ -160,7 +160,9 @@ impl<'c> Prepared<'c> {
 
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
-        let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
+        let placed = self.placed(&self.points())?;
+        let is_copied = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+        let (source, files, tables) = source::recorded(self.checkpoint, is_copied, observer, write)?;
         let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),

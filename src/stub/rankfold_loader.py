@@ -282,6 +282,10 @@ def swap_tables(model: nn.Module, tables: dict[str, dict]) -> list[str]:
         parts = module.__dict__.get("_parts", ["proj.weight"] if isinstance(module, _Factorized) else [])
         _declare_shared(model, [n for n, m in modules.items() if m is module], parts)
         if isinstance(module, _Encoded):
+            # A parent (T5's) that fills its tables with random numbers itself has none to fill.
+            for parent in [model, *modules.values()]:
+                if module in parent._modules.values():
+                    parent._is_hf_initialized = True
             _forget_ties(model, [n for n, m in modules.items() if id(m) in {id(module), *sharing}])
         found.append(name)
     _resizable(model, modules)
