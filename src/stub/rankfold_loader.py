@@ -278,12 +278,14 @@ def swap_tables(model: nn.Module, tables: dict[str, dict]) -> list[str]:
         if not isinstance(module, (nn.Embedding, nn.Linear)):
             raise RankfoldError(f"rankfold: `{name}` is a {type(module).__name__}, neither Embedding nor Linear")
         sharing = {id(m): m for m in modules.values() if m is not module and getattr(m, "weight", 0) is module.weight}
+        sharing.update(_tied_by_name(model, modules, module))
         METHODS[table["method"]](module, table, list(sharing.values()))
         parts = module.__dict__.get("_parts", ["proj.weight"] if isinstance(module, _Factorized) else [])
         _declare_shared(model, [n for n, m in modules.items() if m is module], parts)
         if isinstance(module, _Encoded):
             # A parent (T5's) that fills its tables with random numbers itself has none to fill.
-            for parent in [model, *modules.values()]:
+            # transformers 5 looks at each tensor, and a parent has buffers of its own to fill there.
+            for parent in [] if isinstance(getattr(model, "all_tied_weights_keys", None), dict) else modules.values():
                 if module in parent._modules.values():
                     parent._is_hf_initialized = True
             _forget_ties(model, [n for n, m in modules.items() if id(m) in {id(module), *sharing}])
@@ -324,6 +326,18 @@ def _resized_head(model: nn.Module, head: nn.Module, *rest: Any, **options: Any)
             resized.proj = head.proj
         resized.__class__ = type(head)
     return resized
+
+
+def _tied_by_name(model: nn.Module, modules: dict[str, nn.Module], module: nn.Module) -> dict[int, nn.Module]:
+    """The modules that transformers 5 will tie to `module`: while it loads, parameters are not shared yet."""
+    known = getattr(model, "all_tied_weights_keys", None)
+    if not isinstance(known, dict):
+        return {}
+    own = {f"{name}.weight" for name, one in modules.items() if one is module}
+    sources = {known.get(name, name) for name in own}
+    names = sources | {target for target, source in known.items() if source in sources}
+    tied = (modules.get(name[: -len(".weight")]) for name in names if name.endswith(".weight"))
+    return {id(one): one for one in tied if one is not None and one is not module and hasattr(one, "weight")}
 
 
 def _declare_shared(model: nn.Module, names: list[str], parts: list[str]) -> None:
