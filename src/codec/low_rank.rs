@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::weights::WeightedRows;
 use super::{
-    Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Split, Table,
+    Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Split,
+    Table,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
@@ -116,6 +117,10 @@ impl Codec for LowRank {
 
     fn arithmetic(&self, _setting: &Setting) -> Result<Arithmetic> {
         Ok(Arithmetic::Product)
+    }
+
+    fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
+        Some(Native::FactorPair)
     }
 }
 

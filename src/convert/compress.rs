@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::carrier::{Carrier, Placed};
 use super::{Finished, assembly, auto, config, layout, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
-use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
+use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
 use crate::manifest::{
@@ -35,6 +36,9 @@ pub struct Request {
     pub max_size: Option<Size>,
     /// Whether the output gets the loader and the fine-tuning program, where the loader reads its methods.
     pub stub: bool,
+    /// Who reads the tables, one of [`choices`](super::carrier_choices): the loader of the stub, or a place that the
+    /// architecture has.
+    pub carrier: String,
 }
 
 /// A checkpoint with a plan for it.
@@ -43,6 +47,7 @@ pub struct Prepared<'c> {
     pub(super) request: &'c Request,
     pub(super) tables: Vec<Chosen<'c>>,
     pub(super) plan: Plan,
+    pub(super) carrier: Option<&'static dyn Carrier>,
 }
 
 /// A table on its way to an operating point.
@@ -116,7 +121,9 @@ impl<'c> Prepared<'c> {
             request,
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
+            carrier: None,
         };
+        prepared.carrier = prepared.choose_carrier(codecs.len())?;
         prepared.plan.weights_before = super::weights_before(checkpoint)?;
         prepared.choose()?;
         if codecs.len() > 1 {
@@ -125,7 +132,9 @@ impl<'c> Prepared<'c> {
         prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
         prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
         prepared.gate()?;
+        prepared.refuse_lookalikes()?;
         prepared.check_stub()?;
+        prepared.warn_of_own_code(observer);
         Ok(prepared)
     }
 
@@ -151,7 +160,9 @@ impl<'c> Prepared<'c> {
 
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
-        let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
+        let placed = self.placed(&self.points())?;
+        let is_copied = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+        let (source, files, tables) = source::recorded(self.checkpoint, is_copied, observer, write)?;
         let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
@@ -162,6 +173,7 @@ impl<'c> Prepared<'c> {
             conversions: Vec::new(),
             left_out: Vec::new(),
             stored_once: self.stored_once(),
+            carrier: self.carrier_record()?,
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
         };
@@ -201,12 +213,19 @@ impl<'c> Prepared<'c> {
             };
             files.extend(shard.write(directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
+        let placed = self.placed(&self.points())?;
+        let is_kept = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &is_kept, observer)?);
+        for (path, text) in &placed.files {
+            files.push(assembly::write_small(directory, path, text.as_bytes())?);
+        }
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
         files.extend(words::write(self.checkpoint, directory)?);
         let tables = self.tables.iter().zip(errors);
-        let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
-        files.extend(self.write_config(directory, &tables)?);
+        let slots = tables.zip(&placed.slots);
+        let tables = slots.filter_map(|((table, errors), slots)| Some(self.table_record(table, slots, errors?)));
+        let tables: Vec<_> = tables.collect();
+        files.extend(self.write_config(directory, &tables, &files, &placed)?);
         files.extend(self.write_stub(directory)?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok((files, tables))
@@ -302,6 +321,7 @@ impl<'c> Prepared<'c> {
     /// module, not word vectors, which get a class of their own.
     pub(super) fn has_stub(&self) -> bool {
         self.request.stub
+            && self.carrier.is_none()
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
             && !super::keeps_form(self.checkpoint)
@@ -311,8 +331,48 @@ impl<'c> Prepared<'c> {
         if !self.has_stub() {
             return Ok(Vec::new());
         }
+        // Codes do not learn.
+        let is_pair = |table: &Chosen<'_>| {
+            let columns = self.checkpoint.meta(table.id).matrix().map_or(0, |(_, columns)| columns);
+            table.codec().native(&table.point().setting, columns) == Some(Native::FactorPair)
+        };
+        let trains = self.tables.iter().all(is_pair);
         let programs = stub::paths(self.checkpoint.config().map(|file| file.path()));
-        programs.map(|(path, program)| assembly::write_small(directory, &path, program.text.as_bytes())).collect()
+        programs
+            .filter(|(_, program)| trains || !program.trains)
+            .map(|(path, program)| assembly::write_small(directory, &path, program.text.as_bytes()))
+            .collect()
+    }
+
+    /// Refuses codes in the shape of their table, which a loader that knows nothing of them would take for numbers.
+    fn refuse_lookalikes(&self) -> Result<()> {
+        for table in &self.tables {
+            let (meta, point) = (self.checkpoint.meta(table.id), table.point());
+            let columns = meta.matrix().map_or(0, |(_, columns)| columns);
+            let unread = table.codec().native(&point.setting, columns).is_none();
+            let first = point.parts.first().filter(|part| part.name == meta.name && part.shape == meta.shape);
+            if let Some(part) = first.filter(|_| unread && !super::keeps_form(self.checkpoint)) {
+                return Err(Error::new(ErrorKind::Unsupported, "the codes would have the shape of the table")
+                    .at(self.checkpoint.shard_path(table.id))
+                    .tensor(&meta.name)
+                    .expected("another shape, on which loaders that do not know the method fail")
+                    .found(format!("{} {:?}", part.dtype, part.shape))
+                    .hint("choose a slightly larger or smaller size"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A model with code or a quantization method of its own is loaded by that, not by ours.
+    fn warn_of_own_code(&self, observer: &dyn Observer) {
+        let members = self.checkpoint.config().and_then(|file| file.value().as_object());
+        let taken = members.and_then(|members| config::OWN_KEYS.into_iter().find(|key| members.contains_key(*key)));
+        if let Some(key) = taken.filter(|_| self.has_stub()) {
+            observer.warn(&format!(
+                "the configuration has `{key}` of its own, which transformers follows: only `load_factorized` of \
+                 rankfold_loader.py reads the output, or `rankfold restore`"
+            ));
+        }
     }
 
     /// The source may have a file where one of the stub would go; which of the two is wanted cannot be guessed.
@@ -330,14 +390,22 @@ impl<'c> Prepared<'c> {
         Ok(())
     }
 
-    fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
+    fn write_config(
+        &self,
+        directory: &Path,
+        tables: &[TableRecord],
+        files: &[FileRecord],
+        placed: &Placed,
+    ) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
         if super::keeps_form(self.checkpoint) {
             return assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some);
         }
-        let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
-        let text = config::insert(named, &config::Additions::new(tables)?)
+        let additions = config::Additions::new(tables, files, self.carrier.is_some())?;
+        let named = self.has_stub() && additions.dispatches() && config::takes_loader(text);
+        let named = if named { &config::name_loader(text) } else { text };
+        let text = config::insert(&config::set(named, &placed.config)?, &additions)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::codec::{self, Native};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::TableRecord;
+use crate::json::Members;
+use crate::manifest::{FileRecord, TableRecord};
 use crate::stub;
 
 /// The key under which transformers looks for the method; its loaders refuse what they do not know.
@@ -29,7 +30,9 @@ pub(crate) struct Additions {
 impl Additions {
     /// Ours has the method by the name that loaders dispatch on, unless compressed-tensors reads some table, or
     /// unless every table is a plain tensor still. A table that neither reads fails on the shape of what is stored.
-    pub(crate) fn new(tables: &[TableRecord]) -> Result<Self> {
+    ///
+    /// `files` tell how the parts are stored. Where the tables are `carried`, nobody has to dispatch on anything.
+    pub(crate) fn new(tables: &[TableRecord], files: &[FileRecord], carried: bool) -> Result<Self> {
         let natives = tables.iter().map(|table| Ok(codec::find(&table.method)?.native(&table.setting, table.shape[1])));
         let natives: Vec<Option<Native>> = natives.collect::<Result<_>>()?;
         let groups = tables.iter().zip(&natives).filter_map(|(table, native)| match native {
@@ -37,8 +40,13 @@ impl Additions {
             _ => None,
         });
         let native = compressed_tensors(groups);
-        let dispatch = native.is_none() && natives.iter().any(|native| *native != Some(Native::Plain));
-        Ok(Additions { native, own: own(tables), dispatch })
+        let dispatch = !carried && native.is_none() && natives.iter().any(|native| *native != Some(Native::Plain));
+        Ok(Additions { native, own: own(tables, files), dispatch })
+    }
+
+    /// Whether transformers needs our loader.
+    pub(crate) fn dispatches(&self) -> bool {
+        self.dispatch
     }
 
     /// The members for a configuration in which `taken` tells the keys that are there already.
@@ -111,8 +119,36 @@ fn module_pattern(name: &str) -> String {
     }
 }
 
+/// `config` with these members set, their values changed in place or added at the end; every other byte stays.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] where `config` is not a JSON object.
+pub(crate) fn set(config: &str, values: &[(&'static str, Value)]) -> Result<String> {
+    let mut text = config.to_owned();
+    for (key, value) in values {
+        let members = Members::parse(&text, "configuration")?;
+        // Of several of one name the last counts.
+        let old = members.0.iter().rev().find(|(name, _)| name == key).map(|(_, old)| old.get());
+        // The text of a value is a piece of the whole.
+        let start = old.map(|old| (old.as_ptr() as usize - text.as_ptr() as usize, old.len()));
+        let only = members.0.is_empty();
+        match start {
+            Some((start, length)) => text.replace_range(start..start + length, &value.to_string()),
+            None => {
+                let (body, tail) = split_at_last_brace(&text);
+                text = format!("{body}{}{tail}", member(key, value, only));
+            }
+        }
+    }
+    Ok(text)
+}
+
 /// What each table became.
-fn own(tables: &[TableRecord]) -> Value {
+fn own(tables: &[TableRecord], files: &[FileRecord]) -> Value {
+    let stored =
+        |part: &String| files.iter().flat_map(|file| file.tensors.iter().flatten()).find(|one| one.name == *part);
+    let layout = |part: &String| stored(part).map(|tensor| json!({ "dtype": tensor.dtype, "shape": tensor.shape }));
+
     let tables: Map<String, Value> = tables
         .iter()
         .map(|table| {
@@ -122,6 +158,7 @@ fn own(tables: &[TableRecord]) -> Value {
                 "shape": table.shape,
                 "dtype": table.dtype,
                 "parts": table.parts,
+                "layout": table.parts.iter().map(layout).collect::<Vec<_>>(),
                 "tied": table.tied,
             });
             (table.name.clone(), record)
@@ -132,6 +169,9 @@ fn own(tables: &[TableRecord]) -> Value {
 
 /// Where transformers looks for code that it may run where the user trusts it.
 const CODE_KEY: &str = "auto_map";
+
+/// Keys that make transformers load a model in its own way.
+pub(crate) const OWN_KEYS: [&str; 2] = [CODE_KEY, PREFERRED_KEY];
 
 /// Whether an output may name its loader to transformers: the configuration is one of that library, and names neither
 /// code of its own nor another method, which would be followed instead.
@@ -227,6 +267,16 @@ mod tests {
         assert!(edited.ends_with("}\n}\n"));
         let parsed: Value = serde_json::from_str(&edited).expect("still JSON");
         assert_eq!(parsed["quantization_config"], block());
+    }
+
+    #[test]
+    fn a_member_is_changed_in_its_place_and_added_at_the_end() {
+        let config = "{\n  \"a\" : 1e3,\n  \"b\": {\"a\": 2},\n  \"c\":[1]\n}\n";
+        let edited = set(config, &[("a", 7.into()), ("d", false.into())]).expect("an object");
+        assert_eq!(edited, "{\n  \"a\" : 7,\n  \"b\": {\"a\": 2},\n  \"c\":[1],\n  \"d\": false\n}\n");
+        assert_eq!(set("{\"a\": 1, \"a\": 2}", &[("a", 3.into())]).expect("an object"), "{\"a\": 1, \"a\": 3}");
+        assert_eq!(set("{}", &[("a", 3.into())]).expect("an object"), "{\n  \"a\": 3}");
+        assert!(set("[1]", &[("a", 3.into())]).is_err());
     }
 
     #[test]

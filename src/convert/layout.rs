@@ -4,15 +4,27 @@ use std::collections::BTreeMap;
 
 use super::assembly::{self, Content, OutputShard};
 use super::auto;
+use super::carrier::Slot;
 use super::compress::Prepared;
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{Codec, Point};
 use crate::error::Result;
 use crate::format::{EncodedTable, Rewrite};
+use crate::tensor::TensorMeta;
 
 impl<'c> Prepared<'c> {
     /// The weight files of the output with every table at its point of `points`. A shard that would hold nothing is left out.
     pub(super) fn shards(&self, points: &[usize]) -> Result<Vec<OutputShard<'c>>> {
+        let placed = self.placed(points)?;
+        let stored = |table: usize, slot: &Slot| {
+            let part = &self.tables[table].points[points[table]].parts[slot.part];
+            let mut meta = TensorMeta { name: slot.name.clone(), ..part.clone() };
+            if slot.transposed {
+                meta.shape.reverse();
+                return (meta, Content::Transposed { table, part: slot.part });
+            }
+            (meta, Content::Produced { table, part: slot.part })
+        };
         let mut shards: Vec<OutputShard<'c>> = Vec::new();
         let sources = self.checkpoint.shards();
         for (number, shard) in sources.iter().enumerate() {
@@ -20,8 +32,8 @@ impl<'c> Prepared<'c> {
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let parts = self.tables[table].points[points[table]].parts.iter().cloned().enumerate();
-                    tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
+                    let beside = placed.slots[table].iter().filter(|slot| slot.file.is_none());
+                    tensors.extend(beside.map(|slot| stored(table, slot)));
                 } else if !self.is_tied(id) && self.stored_as(id).is_none() {
                     tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
                 }
@@ -43,6 +55,18 @@ impl<'c> Prepared<'c> {
                     None => {
                         let form = self.form(number, points)?;
                         shards.push(OutputShard { path, metadata, tensors, form });
+                    }
+                }
+            }
+        }
+        for (table, slots) in placed.slots.iter().enumerate() {
+            for (slot, path) in slots.iter().filter_map(|slot| Some((slot, slot.file.as_ref()?))) {
+                let tensor = stored(table, slot);
+                match shards.iter_mut().find(|shard| shard.path == *path) {
+                    Some(shard) => shard.tensors.push(tensor),
+                    None => {
+                        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+                        shards.push(OutputShard { path: path.clone(), metadata, tensors: vec![tensor], form: None });
                     }
                 }
             }

@@ -13,12 +13,13 @@ use crate::output::digest_file;
 /// Runs `write` while shards, index and configuration of `checkpoint` are digested on another thread, and gives the
 /// record of the source with what `write` gave: the records of the files of the output.
 ///
-/// Companions were copied, so their records are those of the copies.
+/// Companions were copied, but for those that `is_copied` says no of, so their records are those of the copies.
 ///
 /// # Errors
 /// Those of `write`, or where a file of the source cannot be read or changed meanwhile.
 pub(super) fn recorded<T>(
     checkpoint: &Checkpoint,
+    is_copied: impl Fn(&Path) -> bool,
     observer: &dyn Observer,
     write: impl FnOnce() -> Result<(Vec<FileRecord>, T)>,
 ) -> Result<(Source, Vec<FileRecord>, T)> {
@@ -34,8 +35,13 @@ pub(super) fn recorded<T>(
     // What was digested there is what was read here only if nothing wrote to it meanwhile.
     checkpoint.check_unchanged()?;
     for path in assembly::companions(checkpoint) {
-        let path = assembly::path_text(path)?;
-        files.extend(output.iter().find(|file| file.path == path).cloned());
+        let name = assembly::path_text(path)?;
+        if is_copied(path) {
+            files.extend(output.iter().find(|file| file.path == name).cloned());
+        } else {
+            let (bytes, sha256) = digest_file(&checkpoint.root().join(path), observer)?;
+            files.push(FileRecord { path: name, bytes, sha256, tensors: None });
+        }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((Source { manifest_sha256: own_manifest(checkpoint)?, files, origin: None }, output, rest))

@@ -6,6 +6,7 @@ use super::assembly::write_small;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::manifest::FileRecord;
+use crate::stub::CODECS;
 
 /// One word a line, escaped.
 const VOCABULARY: &str = "vocab.txt";
@@ -27,6 +28,7 @@ pub(super) fn write(checkpoint: &Checkpoint, directory: &Path) -> Result<Vec<Fil
     Ok(vec![
         write_small(directory, Path::new(VOCABULARY), &text)?,
         write_small(directory, Path::new(PROGRAM.0), PROGRAM.1.as_bytes())?,
+        write_small(directory, Path::new(CODECS.name), CODECS.text.as_bytes())?,
     ])
 }
 

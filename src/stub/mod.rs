@@ -13,18 +13,25 @@ pub struct Program {
     pub name: &'static str,
     /// Its text.
     pub text: &'static str,
+    /// Whether it trains factors, and has nothing to do where the tables are codes.
+    pub trains: bool,
 }
 
-/// The files of the stub. The first is the loader, which needs none of the others.
+/// The files of the stub. The first is the loader, which needs none of the others for factor pairs.
 pub const PROGRAMS: &[Program] = &[
-    Program { name: "rankfold_loader.py", text: include_str!("rankfold_loader.py") },
-    Program { name: "rankfold_schedule.py", text: include_str!("rankfold_schedule.py") },
-    Program { name: "rankfold_manifest.py", text: include_str!("rankfold_manifest.py") },
-    Program { name: "finetune.py", text: include_str!("finetune.py") },
+    Program { name: "rankfold_loader.py", text: include_str!("rankfold_loader.py"), trains: false },
+    CODECS,
+    Program { name: "rankfold_schedule.py", text: include_str!("rankfold_schedule.py"), trains: true },
+    Program { name: "rankfold_manifest.py", text: include_str!("rankfold_manifest.py"), trains: true },
+    Program { name: "finetune.py", text: include_str!("finetune.py"), trains: true },
 ];
 
+/// The decoders, which the class for word vectors needs too.
+pub(crate) const CODECS: Program =
+    Program { name: "rankfold_codecs.py", text: include_str!("rankfold_codecs.py"), trains: false };
+
 /// The methods that the loader reads; an output with a table of another gets no stub, which could but refuse it.
-const METHODS: &[&str] = &["low-rank"];
+const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product"];
 
 /// Whether the loader reads tables of `method`.
 pub(crate) fn reads(method: &str) -> bool {
@@ -62,7 +69,8 @@ mod tests {
 
     #[test]
     fn the_loader_reads_the_methods_that_it_is_written_for_and_no_others() {
-        let table = PROGRAMS[0].text.lines().find(|line| line.starts_with("METHODS: ")).expect("the loader's methods");
+        let (_, table) = PROGRAMS[0].text.split_once("\nMETHODS: ").expect("the loader's methods");
+        let (table, _) = table.split_once("\n}\n").expect("the end of the table");
         for codec in crate::codec::CODECS {
             assert_eq!(table.contains(&format!("\"{}\":", codec.name())), reads(codec.name()), "{}", codec.name());
         }

@@ -1,15 +1,18 @@
 """Word vectors as rankfold stores them: `vectors = WordVectors("DIRECTORY"); vectors["word"]`.
 
-Needs numpy alone. The table is read from `model.safetensors` beside this file, dense or as a factor pair A [V, k] and
-B transposed [d, k]; a vector is the product of a row of A and B, so that only the factors are in memory.
+Needs numpy alone. The table is read from `model.safetensors` beside this file: dense, as a factor pair A [V, k] and B
+transposed [d, k], or as the codes of another method, which `rankfold.json` names and `rankfold_codecs.py` decodes. Only
+what is stored is in memory; a vector is decoded when it is asked for.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,9 @@ Vector = NDArray[np.float32]
 
 TABLE = "embedding.weight"
 PROJECTION = "embedding.proj.weight"
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+          "U8": "|u1"}
+FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 1 << 14
 
 
@@ -27,16 +32,18 @@ class WordVectors:
 
     def __init__(self, directory: str | Path = Path(__file__).parent) -> None:
         tensors = _read(Path(directory) / "model.safetensors")
-        self._table = tensors[TABLE]
-        projection = tensors.get(PROJECTION)
-        self._projection = None if projection is None else projection.astype(np.float32)
-        others = [name for name in tensors if name.startswith("embedding.") and name not in (TABLE, PROJECTION)]
-        if others:
-            raise ValueError(f"{others[0]} is stored by a method that is not a factor pair; `rankfold restore` decodes it")
+        self._decoder = None
+        if set(tensors) <= {TABLE, PROJECTION} and all(kind in FLOATS for kind, _ in tensors.values()):
+            self._table = tensors[TABLE][1]
+            self._projection = _widen(*tensors[PROJECTION]) if PROJECTION in tensors else None
+            self._kind, count = tensors[TABLE][0], len(self._table)
+        else:
+            self._decoder = _decoder(Path(directory), tensors)
+            count = self._decoder.height
         text = (Path(directory) / "vocab.txt").read_bytes()
         self.words: list[str] = [_unescape(line) for line in text.split(b"\n")[:-1]]
-        if len(self.words) != len(self._table):
-            raise ValueError(f"{len(self.words)} words for {len(self._table)} rows")
+        if len(self.words) != count:
+            raise ValueError(f"{len(self.words)} words for {count} rows")
         self._rows: dict[str, int] = {}
         for row, word in enumerate(self.words):
             self._rows.setdefault(word, row)
@@ -54,6 +61,8 @@ class WordVectors:
     @property
     def dimension(self) -> int:
         """d."""
+        if self._decoder is not None:
+            return int(self._decoder.width)
         return int((self._table if self._projection is None else self._projection.T).shape[1])
 
     def most_similar(self, word: str | Vector, count: int = 10) -> list[tuple[str, float]]:
@@ -80,7 +89,9 @@ class WordVectors:
                     file.write(name + b" " + numbers + b"\n")
 
     def _decode(self, start: int, end: int) -> Vector:
-        rows = _widen(self._table[start:end])
+        if self._decoder is not None:
+            return self._decoder.rows(np.arange(start, end))
+        rows = _widen(self._kind, self._table[start:end])
         return rows if self._projection is None else rows @ self._projection.T
 
     def _blocks(self) -> Iterator[Vector]:
@@ -92,24 +103,35 @@ def _cosines(vectors: Vector, wanted: Vector) -> Vector:
     return np.divide(vectors @ wanted, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
-def _widen(rows: NDArray[np.generic]) -> Vector:
-    if rows.dtype == np.uint16:  # BF16: the upper half of a single.
+def _widen(kind: str, rows: NDArray[np.generic]) -> Vector:
+    if kind == "BF16":  # the upper half of a single
         return (rows.astype(np.uint32) << 16).view(np.float32)
     return rows.astype(np.float32)
 
 
-def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+def _decoder(directory: Path, tensors: dict[str, tuple[str, NDArray[np.generic]]]) -> Any:
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        from rankfold_codecs import DECODERS
+    finally:
+        sys.path.pop(0)
+    (table,) = json.loads((directory / "rankfold.json").read_text(encoding="utf-8"))["tables"]
+    if table["method"] not in DECODERS:
+        raise ValueError(f"no decoder for the method {table['method']}; `rankfold restore` makes a dense table of it")
+    parts = [_widen(*tensors[name]) if tensors[name][0] == "BF16" else tensors[name][1] for name in table["parts"]]
+    return DECODERS[table["method"]](np, table["setting"], table["shape"], parts)
+
+
+def _read(path: Path) -> dict[str, tuple[str, NDArray[np.generic]]]:
     data = np.memmap(path, dtype=np.uint8, mode="r")
     length = int(data[:8].view("<u8")[0])
     header = json.loads(bytes(data[8 : 8 + length]))
-    tensors: dict[str, NDArray[np.generic]] = {}
+    tensors: dict[str, tuple[str, NDArray[np.generic]]] = {}
     for name, entry in header.items():
         if name.startswith("embedding.") and entry["dtype"] in DTYPES:
             start, end = (8 + length + offset for offset in entry["data_offsets"])
             values = np.frombuffer(data[start:end], dtype=DTYPES[entry["dtype"]])
-            tensors[name] = values.reshape(entry["shape"])
-    if PROJECTION in tensors:
-        tensors[PROJECTION] = _widen(tensors[PROJECTION])
+            tensors[name] = (entry["dtype"], values.reshape(entry["shape"]))
     return tensors
 
 

@@ -261,22 +261,3 @@ def test_restore_drops_the_loader_and_gives_the_configuration_back(checkpoint):
     assert (one.dense / "config.json").read_bytes() == (one.source / "config.json").read_bytes()
     run("verify", one.output, "--source", one.source)
     run("verify", one.dense, "--source", one.output)
-
-
-OTHERS = [["fixed-point", "--bits", 8], ["fixed-point", "--bits", 3], ["transform", "--reduction", 0.7],
-          ["cast", "--reduction", 0.5]]
-
-
-@pytest.mark.parametrize("options", OTHERS, ids=lambda options: " ".join(map(str, options)))
-def test_a_method_that_the_loader_does_not_read_comes_without_it(checkpoint, tmp_path, options):
-    one = checkpoint("bert")
-    run("compress", one.source, "-o", tmp_path / "out", "--method", *options)
-    assert not list((tmp_path / "out").glob("*.py"))
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert "auto_map" not in config
-    if config.get("quantization_config", {}).get("quant_method") == "rankfold":
-        with pytest.raises(RankfoldError, match=options[0]):
-            one.kind.from_pretrained(tmp_path / "out")
-    run("restore", tmp_path / "out", "-o", tmp_path / "dense")
-    assert (tmp_path / "dense" / "config.json").read_bytes() == (one.source / "config.json").read_bytes()
-    one.kind.from_pretrained(tmp_path / "dense")
