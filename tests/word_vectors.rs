@@ -27,7 +27,8 @@ fn words(reader: &dyn Reader) -> Vec<Vec<u8>> {
         words.push(word.to_vec());
         Ok(())
     };
-    reader.vocabulary().unwrap().for_each(&mut take).unwrap();
+    let vocabulary = reader.vocabulary().unwrap();
+    vocabulary.words(0..vocabulary.count(), &mut take).unwrap();
     words
 }
 

@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, is_weights};
 use crate::codec::PartSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::safetensors::{Layout, Safetensors};
-use crate::format::{Contents, Reader, WriteFormat, WriteTensors};
+use crate::format::{Contents, Reader, Vocabulary, WriteFormat, WriteTensors};
 use crate::manifest::{FileRecord, MANIFEST_NAME, Manifest, SUMS_NAME, TensorRecord, digest, sums_of};
 use crate::observe::Observer;
 use crate::output::{copy_with_digest, write_file};
@@ -65,19 +65,20 @@ impl OutputShard<'_> {
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
     ) -> Result<FileRecord> {
-        self.write_as(&Safetensors, directory, produce, observer)
+        self.write_as(&Safetensors, None, directory, produce, observer)
     }
 
-    /// The same in any format.
+    /// The same in any format, of which some hold the words of the rows.
     pub(super) fn write_as(
         &self,
         format: &dyn WriteFormat,
+        words: Option<&dyn Vocabulary>,
         directory: &Path,
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
     ) -> Result<FileRecord> {
         let metas: Vec<_> = self.tensors.iter().map(|(meta, _)| meta.clone()).collect();
-        let contents = Contents { tensors: &metas, metadata: &self.metadata };
+        let contents = Contents { tensors: &metas, metadata: &self.metadata, words };
         let path = directory.join(&self.path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| Error::io("cannot create the directory", parent, error))?;

@@ -187,7 +187,7 @@ impl<'c> Prepared<'c> {
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
-        files.extend(words::write(self.checkpoint, directory)?);
+        files.extend(words::write(self.checkpoint, directory, true)?);
         let tables = self.tables.iter().zip(errors);
         let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
         files.extend(self.write_config(directory, &tables)?);

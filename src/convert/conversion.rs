@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
+use super::words::{self, Words};
 use super::{Finished, names, refuse_overlap, source};
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::PartSink;
@@ -114,8 +115,16 @@ pub fn convert(
         let known: Vec<_> = WRITERS.iter().map(|format| format.name()).collect();
         Error::new(ErrorKind::Unsupported, "unknown format").expected(known.join(" or ")).found(&request.format)
     })?;
-    let division = divide(checkpoint, request)?;
-    let job = Job { checkpoint, request, format, division };
+    let mut division = divide(checkpoint, request)?;
+    let words = match (format.table_of_words(), &mut division.items[..]) {
+        (Some(name), [item]) => {
+            name.clone_into(&mut item.meta.name);
+            division.stored_once.values_mut().for_each(|kept| name.clone_into(kept));
+            Words::of(checkpoint, item.id)?
+        }
+        _ => None,
+    };
+    let job = Job { checkpoint, request, format, division, words };
     let staged = StagedDirectory::create(destination, replace)?;
     let manifest = job.run(staged.path(), observer)?;
     let manifest_sha256 = assembly::write_manifest(&manifest, staged.path())?;
@@ -187,6 +196,8 @@ struct Job<'a> {
     request: &'a ConversionRequest,
     format: &'static dyn WriteFormat,
     division: Division,
+    /// The words of the one table, for a format that holds them.
+    words: Option<Words<'a>>,
 }
 
 impl<'a> Job<'a> {
@@ -216,6 +227,7 @@ impl<'a> Job<'a> {
         self.check_names(&shards)?;
         let mut errors: Vec<Option<(Errors, u64)>> = self.division.items.iter().map(|_| None).collect();
         let mut files = Vec::new();
+        let words = self.words.as_ref().map(Words::vocabulary);
         for shard in &shards {
             let total = shard.tensors.iter().filter_map(|(meta, _)| meta.bytes()).sum();
             observer.stage("write", &shard.path.to_string_lossy(), total);
@@ -223,9 +235,14 @@ impl<'a> Job<'a> {
                 errors[item] = Some(self.cast(&self.division.items[item], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write_as(self.format, directory, &mut produce, observer)?);
+            files.push(shard.write_as(self.format, words, directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
+        let holds_words = self.format.table_of_words().is_some();
+        let is_kept = |path: &Path| !(holds_words && words::belongs_to_class(self.checkpoint, path));
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &is_kept, observer)?);
+        if !holds_words {
+            files.extend(words::write(self.checkpoint, directory, words::class_reads(&shards))?);
+        }
         files.extend(self.write_index(&shards, directory)?);
         if let Some(config) = self.checkpoint.config() {
             files.push(assembly::write_small(directory, config.path(), config.text().as_bytes())?);
@@ -257,6 +274,9 @@ impl<'a> Job<'a> {
                 _ => format!("model-{:05}-of-{count:05}.{extension}", number + 1),
             };
             groups.into_iter().enumerate().map(|(at, group)| (folder.join(name(at)), group)).collect()
+        } else if indexed && words::own(self.checkpoint).is_some() {
+            // The class beside it has to know the name.
+            vec![(folder.join("model.safetensors"), items)]
         } else if sources.len() == 1 || (indexed && self.checkpoint.index().is_some()) {
             let shards = sources.iter().enumerate().map(|(number, shard)| {
                 let own = items.iter().copied().filter(|&item| self.division.items[item].id.shard == number);

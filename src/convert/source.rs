@@ -13,7 +13,7 @@ use crate::output::digest_file;
 /// Runs `write` while shards, index and configuration of `checkpoint` are digested on another thread, and gives the
 /// record of the source with what `write` gave: the records of the files of the output.
 ///
-/// Companions were copied, so their records are those of the copies.
+/// Companions were copied, so their records are those of the copies, but for the few that an output goes without.
 ///
 /// # Errors
 /// Those of `write`, or where a file of the source cannot be read.
@@ -32,8 +32,14 @@ pub(super) fn recorded<T>(
     let (output, rest) = written?;
     let mut files = own?;
     for path in assembly::companions(checkpoint) {
-        let path = assembly::path_text(path)?;
-        files.extend(output.iter().find(|file| file.path == path).cloned());
+        let name = assembly::path_text(path)?;
+        files.push(match output.iter().find(|file| file.path == name) {
+            Some(copy) => copy.clone(),
+            None => {
+                let (bytes, sha256) = digest_file(&checkpoint.root().join(path), observer)?;
+                FileRecord { path: name, bytes, sha256, tensors: None }
+            }
+        });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((Source { manifest_sha256: own_manifest(checkpoint)?, files, origin: None }, output, rest))
