@@ -27,8 +27,7 @@ fn words(reader: &dyn Reader) -> Vec<Vec<u8>> {
         words.push(word.to_vec());
         Ok(())
     };
-    let vocabulary = reader.vocabulary().unwrap();
-    vocabulary.words(0..vocabulary.count(), &mut take).unwrap();
+    reader.vocabulary().unwrap().for_each(&mut take).unwrap();
     words
 }
 

@@ -28,8 +28,7 @@ fn content(path: &Path) -> (String, Vec<Vec<u8>>, Vec<u8>) {
         words.push(word.to_vec());
         Ok(())
     };
-    let vocabulary = reader.vocabulary().unwrap();
-    vocabulary.words(0..vocabulary.count(), &mut take).unwrap();
+    reader.vocabulary().unwrap().for_each(&mut take).unwrap();
     (reader.metadata()["encoding"].clone(), words, reader.bytes(0).unwrap().into_owned())
 }
 

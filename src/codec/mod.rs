@@ -11,7 +11,7 @@ mod low_rank_fixed;
 mod measure;
 pub mod packed;
 mod product;
-mod random;
+pub(crate) mod random;
 mod scale;
 mod transform;
 mod weights;

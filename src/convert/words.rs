@@ -84,7 +84,7 @@ pub(super) fn write(checkpoint: &Checkpoint, directory: &Path, with_class: bool)
         text.push(b'\n');
         Ok::<(), Error>(())
     };
-    vocabulary.words(0..vocabulary.count(), &mut take)?;
+    vocabulary.for_each(&mut take)?;
     let class = with_class.then_some((PROGRAM.0, PROGRAM.1.as_bytes()));
     let files = [(VOCABULARY, text.as_slice())].into_iter().chain(class);
     files.map(|(name, content)| write_small(directory, Path::new(name), content)).collect()

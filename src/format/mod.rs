@@ -8,6 +8,7 @@ pub mod limits;
 mod map;
 pub mod numpy;
 pub mod pytorch;
+mod rewrite;
 pub mod safetensors;
 pub mod word_vectors;
 mod zip;
@@ -15,10 +16,12 @@ mod zip;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
+
+pub use rewrite::{EncodedTable, Rewrite, Rewriter};
 
 /// Every format that can be read.
 pub const FORMATS: &[&dyn Format] =
@@ -127,6 +130,16 @@ pub trait Reader: Send + Sync {
         Ok(())
     }
 
+    /// Plans outputs in the form of this file, where safetensors would lose what it holds beside its tensors.
+    fn rewriter(&self) -> Option<&dyn Rewriter> {
+        None
+    }
+
+    /// Other files that hold elements of the tensors: paths relative to the directory of this one, and lengths.
+    fn data_files(&self) -> &[DataFile] {
+        &[]
+    }
+
     /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
     fn warnings(&self) -> &[String] {
         &[]
@@ -134,6 +147,15 @@ pub trait Reader: Send + Sync {
 
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
+}
+
+/// A file of nothing but elements, which another describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Relative to the directory of the file that describes it.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// The words of the rows of a table.
@@ -146,6 +168,14 @@ pub trait Vocabulary: Sync {
     /// # Errors
     /// Where a word cannot be read; whatever `take` reports.
     fn words(&self, rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+
+    /// The same for all words.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::words`].
+    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.words(0..self.count(), take)
+    }
 }
 
 /// `(V, d)` of a matrix.
@@ -228,6 +258,8 @@ pub struct Written {
     /// SHA-256 of each tensor's bytes (packed, row-major, little-endian) in lower-case hex, in the order of
     /// [`Contents::tensors`].
     pub tensor_sha256: Vec<String>,
+    /// The files of elements beside it, with their digests.
+    pub data_files: Vec<(DataFile, String)>,
 }
 
 /// Opens `path` with the format that recognizes its content. Where none does, the format that the file's name suggests

@@ -227,6 +227,7 @@ impl WriteTensors for TableWriter<'_> {
             bytes: self.bytes,
             sha256: hex(&self.digest.finalize()),
             tensor_sha256: vec![hex(&self.own_digest.finalize())],
+            data_files: Vec::new(),
         })
     }
 }
