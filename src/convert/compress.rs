@@ -84,9 +84,6 @@ impl<'c> Prepared<'c> {
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
         super::refuse_encoded(checkpoint)?;
-        for shard in checkpoint.shards() {
-            shard.reader().replaceable().map_err(|error| error.at(checkpoint.root().join(shard.path())))?;
-        }
         for path in assembly::companions(checkpoint).filter(|path| is_weights(path)) {
             let name = path.display().to_string();
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
@@ -96,6 +93,13 @@ impl<'c> Prepared<'c> {
             let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
             return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
                 .expected(names.collect::<Vec<_>>().join(" or "))
+                .found(format!("`{}`", request.method)));
+        }
+        if let Some(block_type) = request.options.block_type.filter(|_| !codecs.iter().all(|one| one.has_block_types()))
+        {
+            let names = crate::codec::CODECS.iter().filter(|codec| codec.has_block_types()).map(|codec| codec.name());
+            return Err(Error::new(ErrorKind::Request, "the method has no block types")
+                .expected(format!("`--method {}` with `--type {block_type}`", names.collect::<Vec<_>>().join(" or ")))
                 .found(format!("`{}`", request.method)));
         }
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;

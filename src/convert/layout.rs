@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::assembly::{self, Content, OutputShard};
 use super::auto;
-use super::compress::Prepared;
+use super::compress::{Chosen, Prepared};
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{Codec, Point};
 use crate::error::Result;
 use crate::format::{EncodedTable, Rewrite};
+use crate::tensor::TensorMeta;
 
 impl<'c> Prepared<'c> {
     /// The weight files of the output with every table at its point of `points`. A shard that would hold nothing is left out.
@@ -20,7 +21,7 @@ impl<'c> Prepared<'c> {
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let parts = self.tables[table].points[points[table]].parts.iter().cloned().enumerate();
+                    let parts = self.parts(table, points[table]).into_iter().enumerate();
                     tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
                 } else if !self.is_tied(id) && self.stored_as(id).is_none() {
                     tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
@@ -48,6 +49,16 @@ impl<'c> Prepared<'c> {
             }
         }
         Ok(shards)
+    }
+
+    /// The parts of a table at a point, as its file has them.
+    fn parts(&self, table: usize, point: usize) -> Vec<TensorMeta> {
+        let Chosen { id, tied, codecs, points, .. } = &self.tables[table];
+        let Some(rewriter) = self.checkpoint.shards()[id.shard].reader().rewriter() else {
+            return points[point].parts.clone();
+        };
+        let table = encoded_table(self.checkpoint, *id, tied, codecs[point], &points[point]);
+        (0..table.parts.len()).map(|part| rewriter.part(&table, part)).collect()
     }
 
     /// The form of shard `number`, where the output keeps it, with the parts of `points` in place of its tables.

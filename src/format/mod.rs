@@ -122,14 +122,6 @@ pub trait Reader: Send + Sync {
         None
     }
 
-    /// Says why an output cannot be made of the file in which parts of other names and shapes replace a table.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] where it cannot.
-    fn replaceable(&self) -> Result<()> {
-        Ok(())
-    }
-
     /// Plans outputs in the form of this file, where safetensors would lose what it holds beside its tensors.
     fn rewriter(&self) -> Option<&dyn Rewriter> {
         None

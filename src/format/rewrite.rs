@@ -32,6 +32,11 @@ pub trait Rewriter {
     /// [`crate::ErrorKind::Unsupported`] with the reason.
     fn accepts(&self, table: &EncodedTable<'_>) -> Result<()>;
 
+    /// Part `part` of `table` as the file has it, under which name, dtype and shape it is read again.
+    fn part(&self, table: &EncodedTable<'_>, part: usize) -> TensorMeta {
+        table.parts[part].clone()
+    }
+
     /// The file with the parts of `tables` in place of the dense tensors, which it has.
     ///
     /// # Errors

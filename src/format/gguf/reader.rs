@@ -11,8 +11,9 @@ use memmap2::Mmap;
 use super::cursor::malformed;
 use super::decode;
 use super::header::Header;
+use super::rewriter::Tables;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Reader, limits, matrix};
+use crate::format::{Reader, Rewriter, limits, matrix};
 use crate::tensor::{Dtype, MappedRows, Precision, Rows, TensorMeta};
 
 /// A GGUF file whose header has been checked; its data stay on disk until they are looked at.
@@ -40,6 +41,13 @@ impl MappedFile {
     }
 }
 
+impl MappedFile {
+    /// What new files are planned from.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        Tables { file: &self.map, header: &self.header }
+    }
+}
+
 impl Reader for MappedFile {
     fn tensors(&self) -> &[TensorMeta] {
         &self.header.tensors
@@ -63,13 +71,8 @@ impl Reader for MappedFile {
         Ok(Box::new(BlockRows::new(bytes, meta.dtype, rows, columns)?))
     }
 
-    fn replaceable(&self) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "a GGUF file has no slot for the parts of a compressed table")
-            .expected("a checkpoint in another format")
-            .hint(
-                "compress the safetensors checkpoint that it was made from; to store the table in fewer bits here, use \
-                 `llama-quantize --token-embedding-type q8_0`",
-            ))
+    fn rewriter(&self) -> Option<&dyn Rewriter> {
+        Some(self)
     }
 
     fn file_bytes(&self) -> &[u8] {
