@@ -124,8 +124,8 @@ impl TensorDiff {
 /// # Errors
 /// Where a manifest is malformed or a tensor cannot be decoded; [`crate::ErrorKind::Interrupted`].
 pub fn diff(before: &Checkpoint, after: &Checkpoint, observer: &dyn Observer) -> Result<Diff> {
-    let tables = [tables(before)?, tables(after)?];
-    let (one, other) = (listed(before, &tables[0]), listed(after, &tables[1]));
+    let encoded = [encoded(before)?, encoded(after)?];
+    let (one, other) = (listed(before, encoded[0].as_ref()), listed(after, encoded[1].as_ref()));
     let names: BTreeSet<&str> = one.keys().chain(other.keys()).copied().collect();
     let elements = |tensor: &Tensor| tensor.shape().iter().fold(1u64, |total, &one| total.saturating_mul(one as u64));
     observer.stage("compare", "tensors", one.values().map(elements).fold(0, u64::saturating_add));
@@ -192,18 +192,22 @@ impl Tensor<'_> {
     }
 }
 
-/// The tables of a checkpoint that this program compressed; none of any other.
-fn tables(checkpoint: &Checkpoint) -> Result<Vec<TableRecord>> {
+/// The manifest of a checkpoint whose tables this program encoded.
+fn encoded(checkpoint: &Checkpoint) -> Result<Option<Manifest>> {
     if !checkpoint.is_directory() || !checkpoint.root().join(MANIFEST_NAME).exists() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let (manifest, _) = Manifest::read(checkpoint.root())?;
-    Ok(if manifest.operation.encodes() { manifest.tables } else { Vec::new() })
+    Ok(Some(manifest).filter(|manifest| manifest.operation.encodes()))
 }
 
 /// The tensors of a checkpoint by name, with encoded tables in place of their parts.
-fn listed<'c>(checkpoint: &'c Checkpoint, tables: &'c [TableRecord]) -> BTreeMap<&'c str, Tensor<'c>> {
-    let parts: BTreeSet<&str> = tables.iter().flat_map(|table| &table.parts).map(String::as_str).collect();
+fn listed<'c>(checkpoint: &'c Checkpoint, manifest: Option<&'c Manifest>) -> BTreeMap<&'c str, Tensor<'c>> {
+    let tables = manifest.map_or(&[][..], |manifest| &manifest.tables);
+    let carrier = manifest.and_then(|manifest| manifest.carrier.as_ref());
+    let transposed = carrier.iter().flat_map(|carrier| carrier.transposed.keys());
+    let parts: BTreeSet<&str> =
+        tables.iter().flat_map(|table| &table.parts).chain(transposed).map(String::as_str).collect();
     let stored = checkpoint.tensors().filter(|(_, meta)| !parts.contains(meta.name.as_str()));
     let stored = stored.map(|(id, meta)| (meta.name.as_str(), Content::Stored(id)));
     let encoded = tables.iter().flat_map(|table| {

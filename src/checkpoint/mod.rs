@@ -65,6 +65,13 @@ pub struct TensorId {
 }
 
 impl Shard {
+    /// Opens `path`, which is relative to `root`.
+    fn open(root: &Path, path: PathBuf) -> Result<Self> {
+        let reader = format::open(&root.join(&path))?;
+        let data_files = reader.data_files().iter().map(|file| path.with_file_name(&file.path)).collect();
+        Ok(Shard { path, reader, data_files })
+    }
+
     /// Path relative to [`Checkpoint::root`].
     pub fn path(&self) -> &Path {
         &self.path
@@ -120,9 +127,7 @@ impl Checkpoint {
         };
         let mut shards = Vec::with_capacity(shard_paths.len());
         for path in shard_paths {
-            let reader = format::open(&root.join(&path))?;
-            let data_files = reader.data_files().iter().map(|file| path.with_file_name(&file.path)).collect();
-            shards.push(Shard { path, reader, data_files });
+            shards.push(Shard::open(&root, path)?);
         }
         let names = names(&root, &shards)?;
         let mut warnings = match &index {
@@ -150,6 +155,26 @@ impl Checkpoint {
         let own: HashSet<PathBuf> = checkpoint.own_files().map(Path::to_owned).collect();
         checkpoint.companions = files.into_iter().filter(|file| !own.contains(file)).collect();
         Ok(checkpoint)
+    }
+
+    /// This checkpoint with the weights in `paths`, relative to its root, that are not among its own yet.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`ErrorKind::Malformed`] where a path leaves the directory.
+    pub fn with_weights<'p>(mut self, paths: impl Iterator<Item = &'p str>) -> Result<Self> {
+        for text in paths {
+            let path = paths::plain(text).ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "path of weights leaves the directory")
+                    .at(&self.root)
+                    .found(format!("`{}`", text.escape_debug()))
+            })?;
+            if !self.shards.iter().any(|shard| shard.path == path) {
+                self.companions.retain(|companion| *companion != path);
+                self.shards.push(Shard::open(&self.root, path)?);
+            }
+        }
+        self.names = names(&self.root, &self.shards)?;
+        Ok(self)
     }
 
     /// The directory that every path is relative to: the one opened, or the one that holds the file opened.

@@ -140,6 +140,12 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<Size>,
 
+    /// Who reads the tables: the `loader` that goes into the output; a place that the architecture has for a factor pair
+    /// (`native`, or one by its name), so that stock libraries load it; `auto`: such a place where the values are the
+    /// same, else the loader
+    #[arg(long, value_name = "CARRIER", default_value = "loader", value_parser = rankfold::convert::carrier_choices())]
+    pub(crate) carrier: String,
+
     /// Leave out the loader and the fine-tuning program (Python) that go with `low-rank`, and do not name the loader in
     /// `config.json`
     #[arg(long)]

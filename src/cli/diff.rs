@@ -1,6 +1,6 @@
 //! `rankfold diff`.
 
-use rankfold::checkpoint::Checkpoint;
+use rankfold::manifest;
 use rankfold::observe::Observer;
 use rankfold::{Error, ErrorKind, diff, report};
 
@@ -9,7 +9,7 @@ use super::args::DiffArgs;
 use super::output::{Terminal, print, print_json};
 
 pub(super) fn run(args: &DiffArgs, terminal: &Terminal) -> anyhow::Result<Outcome> {
-    let (before, after) = (Checkpoint::open(&args.before)?, Checkpoint::open(&args.after)?);
+    let (before, after) = (manifest::open(&args.before)?, manifest::open(&args.after)?);
     for warning in before.warnings().iter().chain(after.warnings()) {
         terminal.warn(warning);
     }

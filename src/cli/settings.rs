@@ -19,6 +19,7 @@ impl CompressArgs {
             overrides: self.overrides.clone(),
             max_size: self.max_size,
             stub: !self.no_stub,
+            carrier: self.carrier.clone(),
         })
     }
 

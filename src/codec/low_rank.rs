@@ -5,7 +5,9 @@
 use serde_json::Value;
 
 use super::weights::WeightedRows;
-use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Split, Table};
+use super::{
+    Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Split, Table,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
 use crate::observe::Observer;
@@ -110,6 +112,10 @@ impl Codec for LowRank {
             MappedRows::new(part.bytes, part.meta.dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))
         };
         Ok(Box::new(Product::new(factor(left)?, &factor(right)?)?))
+    }
+
+    fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
+        Some(Native::FactorPair)
     }
 }
 

@@ -181,6 +181,8 @@ pub enum DirectTarget {
 pub enum Native {
     /// As they are: the table is a plain tensor still.
     Plain,
+    /// As a factor pair A [V, k] and B transposed [d, k] of floats, where an architecture has a place for one.
+    FactorPair,
     /// Through compressed-tensors, by this member of its `config_groups`, without targets.
     CompressedTensors(Value),
 }

@@ -32,6 +32,13 @@ pub(super) enum Content<'a> {
         /// Index of the part.
         part: usize,
     },
+    /// The same, with rows and columns exchanged: a factor, small enough to be held.
+    Transposed {
+        /// Index of the table.
+        table: usize,
+        /// Index of the part.
+        part: usize,
+    },
 }
 
 /// A weight file of the output.
@@ -117,11 +124,16 @@ impl OutputShard<'_> {
                     observer.advance(bytes.len() as u64);
                     Ok(())
                 })?,
-                Content::Produced { table, .. } if !produced.contains(table) => {
+                Content::Produced { table, .. } | Content::Transposed { table, .. } if !produced.contains(table) => {
                     produced.push(*table);
-                    produce(*table, &mut TableSink { shard: self, table: *table, writer: writer.as_mut() })?;
+                    let mut held = BTreeMap::new();
+                    let mut sink = TableSink { shard: self, table: *table, writer: writer.as_mut(), held: &mut held };
+                    produce(*table, &mut sink)?;
+                    for (index, bytes) in held {
+                        writer.write(index, &transpose(&self.tensors[index].0, &bytes))?;
+                    }
                 }
-                Content::Produced { .. } => {}
+                Content::Produced { .. } | Content::Transposed { .. } => {}
             }
         }
         let written = writer.finish()?;
@@ -154,17 +166,39 @@ struct TableSink<'s, 'a> {
     shard: &'s OutputShard<'a>,
     table: usize,
     writer: &'s mut dyn WriteTensors,
+    /// What goes to tensors that exchange rows and columns, which is written when it is whole.
+    held: &'s mut BTreeMap<usize, Vec<u8>>,
 }
 
 impl PartSink for TableSink<'_, '_> {
     fn write(&mut self, part: usize, bytes: &[u8]) -> Result<()> {
         for (index, (_, content)) in self.shard.tensors.iter().enumerate() {
-            if matches!(content, Content::Produced { table, part: own } if (*table, *own) == (self.table, part)) {
-                self.writer.write(index, bytes)?;
+            match content {
+                Content::Produced { table, part: own } if (*table, *own) == (self.table, part) => {
+                    self.writer.write(index, bytes)?;
+                }
+                Content::Transposed { table, part: own } if (*table, *own) == (self.table, part) => {
+                    self.held.entry(index).or_default().extend_from_slice(bytes);
+                }
+                _ => {}
             }
         }
         Ok(())
     }
+}
+
+/// The elements of the matrix `meta` out of those of its transpose.
+fn transpose(meta: &TensorMeta, bytes: &[u8]) -> Vec<u8> {
+    let (rows, columns) = meta.matrix().unwrap_or((1, 1));
+    let size = meta.dtype.bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    for row in 0..rows {
+        for column in 0..columns {
+            let at = (column * rows + row) * size;
+            out.extend_from_slice(bytes.get(at..at + size).unwrap_or_default());
+        }
+    }
+    out
 }
 
 /// The text of a relative path, with `/`.

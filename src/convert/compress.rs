@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::carrier::{Carrier, Placed};
 use super::{Finished, assembly, auto, config, layout, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
@@ -35,6 +36,9 @@ pub struct Request {
     pub max_size: Option<Size>,
     /// Whether the output gets the loader and the fine-tuning program, where the loader reads its methods.
     pub stub: bool,
+    /// Who reads the tables, one of [`choices`](super::carrier_choices): the loader of the stub, or a place that the
+    /// architecture has.
+    pub carrier: String,
 }
 
 /// A checkpoint with a plan for it.
@@ -43,6 +47,7 @@ pub struct Prepared<'c> {
     pub(super) request: &'c Request,
     pub(super) tables: Vec<Chosen<'c>>,
     pub(super) plan: Plan,
+    pub(super) carrier: Option<&'static dyn Carrier>,
 }
 
 /// A table on its way to an operating point.
@@ -120,7 +125,9 @@ impl<'c> Prepared<'c> {
             request,
             tables,
             plan: Plan { target: request.target.to_string(), tables: vec![], weights_before: 0, weights_after: 0 },
+            carrier: None,
         };
+        prepared.carrier = prepared.choose_carrier(codecs.len())?;
         prepared.plan.weights_before = super::weights_before(checkpoint)?;
         prepared.choose()?;
         if codecs.len() > 1 {
@@ -155,7 +162,9 @@ impl<'c> Prepared<'c> {
 
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
-        let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
+        let placed = self.placed(&self.points())?;
+        let is_copied = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+        let (source, files, tables) = source::recorded(self.checkpoint, observer, &is_copied, write)?;
         let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
@@ -166,6 +175,7 @@ impl<'c> Prepared<'c> {
             conversions: Vec::new(),
             left_out: Vec::new(),
             stored_once: self.stored_once(),
+            carrier: self.carrier_record()?,
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
         };
@@ -205,12 +215,22 @@ impl<'c> Prepared<'c> {
             };
             files.extend(shard.write(directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
+        let placed = self.placed(&self.points())?;
+        let is_kept = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &is_kept, observer)?);
+        for (path, text) in &placed.files {
+            files.push(assembly::write_small(directory, path, text.as_bytes())?);
+        }
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
         files.extend(words::write(self.checkpoint, directory, true)?);
+        if self.carrier.is_some() {
+            files.extend(words::write_tokenizer(self.checkpoint, directory)?);
+        }
         let tables = self.tables.iter().zip(errors);
-        let tables: Vec<_> = tables.filter_map(|(table, errors)| Some(self.table_record(table, errors?))).collect();
-        files.extend(self.write_config(directory, &tables)?);
+        let slots = tables.zip(&placed.slots);
+        let tables = slots.filter_map(|((table, errors), slots)| Some(self.table_record(table, slots, errors?)));
+        let tables: Vec<_> = tables.collect();
+        files.extend(self.write_config(directory, &tables, &placed)?);
         files.extend(self.write_stub(directory)?);
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok((files, tables))
@@ -306,6 +326,7 @@ impl<'c> Prepared<'c> {
     /// module, not word vectors, which get a class of their own.
     pub(super) fn has_stub(&self) -> bool {
         self.request.stub
+            && self.carrier.is_none()
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
             && !super::keeps_form(self.checkpoint)
@@ -334,14 +355,15 @@ impl<'c> Prepared<'c> {
         Ok(())
     }
 
-    fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
+    fn write_config(&self, directory: &Path, tables: &[TableRecord], placed: &Placed) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
         if super::keeps_form(self.checkpoint) {
             return assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some);
         }
         let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
-        let text = config::insert(named, &config::Additions::new(tables)?)
+        let additions = config::Additions::new(tables, self.carrier.is_some())?;
+        let text = config::insert(&config::set(named, &placed.config)?, &additions)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::codec::{self, Native};
 use crate::error::{Error, ErrorKind, Result};
+use crate::json::Members;
 use crate::manifest::TableRecord;
 use crate::stub;
 
@@ -29,7 +30,9 @@ pub(crate) struct Additions {
 impl Additions {
     /// Ours has the method by the name that loaders dispatch on, unless compressed-tensors reads some table, or
     /// unless every table is a plain tensor still. A table that neither reads fails on the shape of what is stored.
-    pub(crate) fn new(tables: &[TableRecord]) -> Result<Self> {
+    ///
+    /// Where the tables are `carried`, nobody has to dispatch on anything.
+    pub(crate) fn new(tables: &[TableRecord], carried: bool) -> Result<Self> {
         let natives = tables.iter().map(|table| Ok(codec::find(&table.method)?.native(&table.setting, table.shape[1])));
         let natives: Vec<Option<Native>> = natives.collect::<Result<_>>()?;
         let groups = tables.iter().zip(&natives).filter_map(|(table, native)| match native {
@@ -37,7 +40,7 @@ impl Additions {
             _ => None,
         });
         let native = compressed_tensors(groups);
-        let dispatch = native.is_none() && natives.iter().any(|native| *native != Some(Native::Plain));
+        let dispatch = !carried && native.is_none() && natives.iter().any(|native| *native != Some(Native::Plain));
         Ok(Additions { native, own: own(tables), dispatch })
     }
 
@@ -109,6 +112,30 @@ fn module_pattern(name: &str) -> String {
         Some((first, rest)) => format!("re:(.*\\.)?({}\\.)?{}$", literal(first), literal(rest)),
         None => format!("re:(.*\\.)?{}$", literal(module)),
     }
+}
+
+/// `config` with these members set, their values changed in place or added at the end; every other byte stays.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] where `config` is not a JSON object.
+pub(crate) fn set(config: &str, values: &[(&'static str, Value)]) -> Result<String> {
+    let mut text = config.to_owned();
+    for (key, value) in values {
+        let members = Members::parse(&text, "configuration")?;
+        // Of several of one name the last counts.
+        let old = members.0.iter().rev().find(|(name, _)| name == key).map(|(_, old)| old.get());
+        // The text of a value is a piece of the whole.
+        let start = old.map(|old| (old.as_ptr() as usize - text.as_ptr() as usize, old.len()));
+        let only = members.0.is_empty();
+        match start {
+            Some((start, length)) => text.replace_range(start..start + length, &value.to_string()),
+            None => {
+                let (body, tail) = split_at_last_brace(&text);
+                text = format!("{body}{}{tail}", member(key, value, only));
+            }
+        }
+    }
+    Ok(text)
 }
 
 /// What each table became.
@@ -227,6 +254,16 @@ mod tests {
         assert!(edited.ends_with("}\n}\n"));
         let parsed: Value = serde_json::from_str(&edited).expect("still JSON");
         assert_eq!(parsed["quantization_config"], block());
+    }
+
+    #[test]
+    fn a_member_is_changed_in_its_place_and_added_at_the_end() {
+        let config = "{\n  \"a\" : 1e3,\n  \"b\": {\"a\": 2},\n  \"c\":[1]\n}\n";
+        let edited = set(config, &[("a", 7.into()), ("d", false.into())]).expect("an object");
+        assert_eq!(edited, "{\n  \"a\" : 7,\n  \"b\": {\"a\": 2},\n  \"c\":[1],\n  \"d\": false\n}\n");
+        assert_eq!(set("{\"a\": 1, \"a\": 2}", &[("a", 3.into())]).expect("an object"), "{\"a\": 1, \"a\": 3}");
+        assert_eq!(set("{}", &[("a", 3.into())]).expect("an object"), "{\n  \"a\": 3}");
+        assert!(set("[1]", &[("a", 3.into())]).is_err());
     }
 
     #[test]

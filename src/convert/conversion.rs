@@ -95,7 +95,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn run(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write(directory, observer);
-        let (source, files, conversions) = source::recorded(self.checkpoint, observer, write)?;
+        let (source, files, conversions) = source::recorded(self.checkpoint, observer, &|_| true, write)?;
         let (before, after) = (super::weights_before(self.checkpoint)?, weights_of(&files));
         self.gate(before, after)?;
         Ok(Manifest {
@@ -108,6 +108,7 @@ impl<'a> Job<'a> {
             conversions,
             left_out: self.division.left_out.clone(),
             stored_once: self.division.stored_once.clone(),
+            carrier: None,
             files,
             weights_bytes: WeightsBytes { before, after },
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::assembly::{self, Content, OutputShard};
 use super::auto;
+use super::carrier::Slot;
 use super::compress::{Chosen, Prepared};
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{Codec, Point};
@@ -14,6 +15,15 @@ use crate::tensor::TensorMeta;
 impl<'c> Prepared<'c> {
     /// The weight files of the output with every table at its point of `points`. A shard that would hold nothing is left out.
     pub(super) fn shards(&self, points: &[usize]) -> Result<Vec<OutputShard<'c>>> {
+        let placed = self.placed(points)?;
+        let stored = |table: usize, slot: &Slot| {
+            let mut meta = TensorMeta { name: slot.name.clone(), ..self.part(table, points[table], slot.part) };
+            if slot.transposed {
+                meta.shape.reverse();
+                return (meta, Content::Transposed { table, part: slot.part });
+            }
+            (meta, Content::Produced { table, part: slot.part })
+        };
         let mut shards: Vec<OutputShard<'c>> = Vec::new();
         let sources = self.checkpoint.shards();
         for (number, shard) in sources.iter().enumerate() {
@@ -21,8 +31,8 @@ impl<'c> Prepared<'c> {
             for (index, meta) in shard.reader().tensors().iter().enumerate() {
                 let id = TensorId { shard: number, index };
                 if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let parts = self.parts(table, points[table]).into_iter().enumerate();
-                    tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
+                    let beside = placed.slots[table].iter().filter(|slot| slot.file.is_none());
+                    tensors.extend(beside.map(|slot| stored(table, slot)));
                 } else if !self.is_tied(id) && self.stored_as(id).is_none() {
                     tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
                 }
@@ -48,17 +58,30 @@ impl<'c> Prepared<'c> {
                 }
             }
         }
+        for (table, slots) in placed.slots.iter().enumerate() {
+            for (slot, path) in slots.iter().filter_map(|slot| Some((slot, slot.file.as_ref()?))) {
+                let tensor = stored(table, slot);
+                match shards.iter_mut().find(|shard| shard.path == *path) {
+                    Some(shard) => shard.tensors.push(tensor),
+                    None => {
+                        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+                        shards.push(OutputShard { path: path.clone(), metadata, tensors: vec![tensor], form: None });
+                    }
+                }
+            }
+        }
         Ok(shards)
     }
 
-    /// The parts of a table at a point, as its file has them.
-    fn parts(&self, table: usize, point: usize) -> Vec<TensorMeta> {
+    /// A part of a table at a point, as its file has it.
+    fn part(&self, table: usize, point: usize, part: usize) -> TensorMeta {
         let Chosen { id, tied, codecs, points, .. } = &self.tables[table];
-        let Some(rewriter) = self.checkpoint.shards()[id.shard].reader().rewriter() else {
-            return points[point].parts.clone();
-        };
-        let table = encoded_table(self.checkpoint, *id, tied, codecs[point], &points[point]);
-        (0..table.parts.len()).map(|part| rewriter.part(&table, part)).collect()
+        match self.checkpoint.shards()[id.shard].reader().rewriter() {
+            None => points[point].parts[part].clone(),
+            Some(rewriter) => {
+                rewriter.part(&encoded_table(self.checkpoint, *id, tied, codecs[point], &points[point]), part)
+            }
+        }
     }
 
     /// The form of shard `number`, where the output keeps it, with the parts of `points` in place of its tables.

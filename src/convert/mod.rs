@@ -2,6 +2,7 @@
 
 mod assembly;
 mod auto;
+mod carrier;
 mod compress;
 mod config;
 mod conversion;
@@ -11,6 +12,7 @@ mod names;
 mod records;
 mod restore;
 mod source;
+mod tokenizer;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 
 pub use auto::AUTO;
+pub use carrier::{CARRIERS, Carrier, Encoded, LOADER, Placed, Slot, choices as carrier_choices};
 pub use compress::{Prepared, Request};
 pub use conversion::{ConversionRequest, convert};
 pub use division::Rename;

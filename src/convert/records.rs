@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::carrier::{LOADER, Slot};
 use super::compress::{Chosen, Prepared};
 use crate::codec::Measured;
 use crate::manifest::{Errors, TableRecord};
@@ -41,7 +42,7 @@ impl Prepared<'_> {
         }
     }
 
-    pub(super) fn table_record(&self, table: &Chosen<'_>, measured: Measured) -> TableRecord {
+    pub(super) fn table_record(&self, table: &Chosen<'_>, slots: &[Slot], measured: Measured) -> TableRecord {
         let (meta, point) = (self.checkpoint.meta(table.id), table.point());
         TableRecord {
             name: meta.name.clone(),
@@ -50,7 +51,7 @@ impl Prepared<'_> {
             method: table.codec().name().into(),
             reference: table.codec().reference().into(),
             setting: point.setting.clone(),
-            parts: point.parts.iter().map(|part| part.name.clone()).collect(),
+            parts: slots.iter().filter(|slot| !slot.transposed).map(|slot| slot.name.clone()).collect(),
             tied: self.tied_names(table),
             bytes_before: self.bytes_before(table),
             bytes_after: point.bytes(),
@@ -93,6 +94,7 @@ impl Prepared<'_> {
             "overrides": overrides,
             "max_size": request.max_size.map(|size| size.to_string()),
             "stub": self.has_stub(),
+            "carrier": self.carrier.map_or(LOADER, |carrier| carrier.name()),
         });
         match record {
             Value::Object(record) => record,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::assembly::{self, Content, OutputShard};
 use super::{Finished, config};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Config};
 use crate::codec::{self, Measured, PartSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{EncodedTable, Rewrite};
@@ -31,7 +31,7 @@ pub fn restore(source: &Path, destination: &Path, replace: Replace, observer: &d
     if manifest.operation == Operation::Restore {
         return Err(Error::new(ErrorKind::Unsupported, "nothing to restore: its tables are dense").at(source));
     }
-    let checkpoint = Checkpoint::open(source)?;
+    let checkpoint = crate::manifest::open(source)?;
     super::refuse_overlap(&checkpoint, destination)?;
     let staged = StagedDirectory::create(destination, replace)?;
     let job = Job { manifest: &manifest, checkpoint: &checkpoint, directory: staged.path(), observer };
@@ -84,6 +84,7 @@ impl Job<'_> {
             conversions: Vec::new(),
             left_out: Vec::new(),
             stored_once: BTreeMap::new(),
+            carrier: None,
             files,
         })
     }
@@ -121,12 +122,15 @@ impl Job<'_> {
     /// The shards as the original had them: dense tables and their tied copies in their old places.
     fn shards_of_the_original(&self) -> Result<Vec<OutputShard<'_>>> {
         let sources = self.manifest.source.files.iter().filter_map(|file| Some((file, file.tensors.as_ref()?)));
-        let together = sources.clone().count() > 1 && self.checkpoint.index().is_none();
+        let alone = sources.clone().count() == 1;
+        let together = !alone && self.checkpoint.index().is_none();
         let mut shards: Vec<OutputShard<'_>> = Vec::new();
         for (file, tensors) in sources {
             let path = match self.checkpoint.shards() {
                 // Of word vectors too, whose name tells nothing.
                 [only] if !together => only.path().to_owned(),
+                // What a carrier put into files of their own comes after those that the source had.
+                [first, ..] if alone && self.manifest.carrier.is_some() => first.path().to_owned(),
                 _ => super::output_path_of(Path::new(&file.path), together),
             };
             let tensors = tensors.iter().map(|tensor| Ok((tensor.meta(), self.content(tensor)?)));
@@ -224,21 +228,39 @@ impl Job<'_> {
     fn copy_others(&self) -> Result<Vec<FileRecord>> {
         let stub: Vec<_> =
             stub::paths(self.checkpoint.config().map(|file| file.path())).map(|(path, _)| path).collect();
+        let carried = self.replaced();
         let is_ours = |path: &Path| {
             let sources = self.manifest.operation == Operation::Compress
                 && self.manifest.source.files.iter().any(|file| Path::new(&file.path) == path);
-            !sources && stub.iter().any(|own| own == path)
+            !sources && stub.iter().any(|own| own == path) || carried.contains_key(path)
         };
-        assembly::copy_companions(self.checkpoint, self.directory, &|path| !is_ours(path), self.observer)
+        let mut files =
+            assembly::copy_companions(self.checkpoint, self.directory, &|path| !is_ours(path), self.observer)?;
+        let configuration = self.checkpoint.config().map(Config::path);
+        for (path, text) in carried.into_iter().filter(|(path, _)| Some(*path) != configuration) {
+            if let Some(text) = text {
+                files.push(assembly::write_small(self.directory, path, text.as_bytes())?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The files that a carrier changed, with their text in the original.
+    fn replaced(&self) -> BTreeMap<&Path, Option<&str>> {
+        let carrier = self.manifest.carrier.iter().flat_map(|carrier| &carrier.replaced);
+        carrier.map(|(path, text)| (Path::new(path), text.as_deref())).collect()
     }
 
     fn write_config(&self) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
+        if let Some(Some(original)) = self.replaced().get(configuration.path()) {
+            return assembly::write_small(self.directory, configuration.path(), original.as_bytes()).map(Some);
+        }
         if super::keeps_form(self.checkpoint) {
             let text = configuration.text().as_bytes();
             return assembly::write_small(self.directory, configuration.path(), text).map(Some);
         }
-        let additions = config::Additions::new(&self.manifest.tables)?;
+        let additions = config::Additions::new(&self.manifest.tables, self.manifest.carrier.is_some())?;
         let text = configuration.text();
         let without = match self.manifest.operation {
             Operation::Retrain => config::remove_reformatted(text),

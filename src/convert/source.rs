@@ -13,13 +13,15 @@ use crate::output::digest_file;
 /// Runs `write` while shards, index and configuration of `checkpoint` are digested on another thread, and gives the
 /// record of the source with what `write` gave: the records of the files of the output.
 ///
-/// Companions were copied, so their records are those of the copies, but for the few that an output goes without.
+/// Companions were copied, so their records are those of the copies, but for the few that are not
+/// `is_copied` or that an output goes without.
 ///
 /// # Errors
 /// Those of `write`, or where a file of the source cannot be read.
 pub(super) fn recorded<T>(
     checkpoint: &Checkpoint,
     observer: &dyn Observer,
+    is_copied: &dyn Fn(&Path) -> bool,
     write: impl FnOnce() -> Result<(Vec<FileRecord>, T)>,
 ) -> Result<(Source, Vec<FileRecord>, T)> {
     let (own, written) = std::thread::scope(|scope| {
@@ -33,7 +35,8 @@ pub(super) fn recorded<T>(
     let mut files = own?;
     for path in assembly::companions(checkpoint) {
         let name = assembly::path_text(path)?;
-        files.push(match output.iter().find(|file| file.path == name) {
+        let copy = output.iter().find(|file| file.path == name && is_copied(path));
+        files.push(match copy {
             Some(copy) => copy.clone(),
             None => {
                 let (bytes, sha256) = digest_file(&checkpoint.root().join(path), observer)?;

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::assembly::{self, OutputShard, write_small};
+use super::carrier::word_vectors::STATIC;
+use super::tokenizer;
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Vocabulary;
@@ -60,6 +62,13 @@ pub(super) fn belongs_to_class(checkpoint: &Checkpoint, path: &Path) -> bool {
 /// The vocabulary of a checkpoint of word vectors.
 pub(super) fn own(checkpoint: &Checkpoint) -> Option<&dyn Vocabulary> {
     checkpoint.shards().first().and_then(|shard| shard.reader().vocabulary())
+}
+
+/// Writes the tokenizer for which the words are tokens, where `checkpoint` is one of word vectors.
+pub(super) fn write_tokenizer(checkpoint: &Checkpoint, directory: &Path) -> Result<Option<FileRecord>> {
+    let Some(vocabulary) = own(checkpoint) else { return Ok(None) };
+    let text = tokenizer::of(vocabulary)?;
+    write_small(directory, &Path::new(STATIC).join("tokenizer.json"), text.as_bytes()).map(Some)
 }
 
 /// Whether the class finds its table among the weight files of an output.

@@ -6,8 +6,8 @@ mod source;
 mod verify;
 
 pub use schema::{
-    ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, RunnerUp,
-    SCHEMA_VERSION, SEAL, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
+    CarrierRecord, ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin,
+    RunnerUp, SCHEMA_VERSION, SEAL, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
 };
 pub(crate) use source::same_elements;
 pub use source::{decode, verify_source};
@@ -18,11 +18,32 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::is_weights;
+use crate::checkpoint::{Checkpoint, is_weights};
+use crate::error::Result;
 
 /// Whether the relative `path` is a record that this program writes about a directory, not a part of the checkpoint.
 pub fn is_record(path: &Path) -> bool {
     path == Path::new(MANIFEST_NAME) || path == Path::new(SUMS_NAME)
+}
+
+/// Opens the checkpoint at `path`. Of an output in which a carrier put parts into folders of their own, which only its
+/// manifest names, these weights too.
+///
+/// # Errors
+/// Those of [`Checkpoint::open`].
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    let checkpoint = Checkpoint::open(path)?;
+    if !checkpoint.is_directory() || !path.join(MANIFEST_NAME).is_file() {
+        return Ok(checkpoint);
+    }
+    match Manifest::read(path) {
+        Ok((manifest, _)) if manifest.carrier.is_some() => {
+            let weights = manifest.files.iter().filter(|file| file.tensors.is_some());
+            checkpoint.with_weights(weights.map(|file| file.path.as_str()))
+        }
+        // Whoever needs the manifest reads it, and says what is wrong with it.
+        _ => Ok(checkpoint),
+    }
 }
 
 /// Bytes of the weight files among `files`.

@@ -45,6 +45,9 @@ pub struct Manifest {
     /// source, the name of the one in the output.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub stored_once: BTreeMap<String, String>,
+    /// The carrier that has the tables; absent where the loader of the stub reads them, or nothing but this program.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub carrier: Option<CarrierRecord>,
     /// Every file of the output but the manifest and `SHA256SUMS`, sorted by path.
     pub files: Vec<FileRecord>,
     /// Size of all weight files.
@@ -151,6 +154,19 @@ impl TensorRecord {
     pub fn meta(&self) -> TensorMeta {
         TensorMeta { name: self.name.clone(), dtype: self.dtype, shape: self.shape.clone() }
     }
+}
+
+/// A place of an architecture for factor pairs, and what was changed to use it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CarrierRecord {
+    /// Name of the carrier.
+    pub name: String,
+    /// Files other than weights that it changed, with their text in the source; `null` for those that it added.
+    pub replaced: BTreeMap<String, Option<String>>,
+    /// Tensors that hold a part with rows and columns exchanged, beside the part: by their name, its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub transposed: BTreeMap<String, String>,
 }
 
 /// A tensor that `convert` renamed or cast.

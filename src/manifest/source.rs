@@ -30,14 +30,15 @@ pub fn verify_source(
     observer: &dyn Observer,
 ) -> Result<()> {
     let row_weights = recorded_weights(manifest, row_weights)?;
-    let source = Checkpoint::open(source)?;
-    let output = Checkpoint::open(output)?;
+    let source = super::open(source)?;
+    let output = super::open(output)?;
     check_files(manifest, &source, result, observer)?;
     check_manifest(manifest, &source, result)?;
     match manifest.operation {
         Operation::Convert => super::conversion::check(manifest, &source, &output, result, observer)?,
         Operation::Compress | Operation::Restore => {
             check_untouched(manifest, &source, &output, result, observer)?;
+            check_transposed(manifest, &output, result)?;
         }
         Operation::Retrain => {
             // Training changed what it would, and how far is stated for people, not to be held against anything.
@@ -100,9 +101,15 @@ fn check_untouched(
     observer: &dyn Observer,
 ) -> Result<()> {
     let tables = &manifest.tables;
+    // What a restored table was read from is told by the manifest of its source.
+    let carrier = match manifest.operation {
+        Operation::Restore => Manifest::read(source.root()).ok().and_then(|(parent, _)| parent.carrier),
+        _ => manifest.carrier.clone(),
+    };
     let touched: BTreeSet<&str> = tables
         .iter()
         .flat_map(|table| table.parts.iter().chain(&table.tied).chain([&table.name]))
+        .chain(carrier.iter().flat_map(|carrier| carrier.transposed.keys()))
         .map(String::as_str)
         .collect();
     let names: BTreeSet<&str> = source.tensors().chain(output.tensors()).map(|(_, meta)| meta.name.as_str()).collect();
@@ -127,6 +134,40 @@ fn check_untouched(
         }
     }
     Ok(())
+}
+
+/// Every tensor that a carrier stored beside a part is the part with rows and columns exchanged.
+fn check_transposed(manifest: &Manifest, output: &Checkpoint, result: &mut Verification) -> Result<()> {
+    for (name, part) in manifest.carrier.iter().flat_map(|carrier| &carrier.transposed) {
+        let exchanged = match (output.find(name), output.find(part)) {
+            (Some(name), Some(part)) => is_transposed((output, part), (output, name))?,
+            _ => false,
+        };
+        if !exchanged {
+            result.note(
+                Subject::Tensor,
+                name,
+                Change::Changed,
+                format!("not `{part}` with rows and columns exchanged"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether the elements of the second matrix are those of the first with rows and columns exchanged. Factors are small.
+fn is_transposed(first: (&Checkpoint, TensorId), second: (&Checkpoint, TensorId)) -> Result<bool> {
+    let meta = |(checkpoint, id): (&Checkpoint, TensorId)| checkpoint.meta(id).clone();
+    let (one, other) = (meta(first), meta(second));
+    let (Some((rows, columns)), Some(shape)) = (one.matrix(), other.matrix()) else { return Ok(false) };
+    if shape != (columns, rows) || one.dtype != other.dtype {
+        return Ok(false);
+    }
+    let size = one.dtype.bytes();
+    let (one, other) = (first.0.bytes(first.1)?, second.0.bytes(second.1)?);
+    let (mut one, other) = (one.chunks_exact(size), |at: usize| other.get(at * size..(at + 1) * size));
+    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
+    Ok(places.into_iter().all(|at| one.next().is_some_and(|element| other(at) == Some(element))))
 }
 
 fn same_kind(left: &TensorMeta, right: &TensorMeta) -> bool {

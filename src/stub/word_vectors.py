@@ -18,6 +18,9 @@ Vector = NDArray[np.float32]
 
 TABLE = "embedding.weight"
 PROJECTION = "embedding.proj.weight"
+# Where a model of sentence-transformers has the factors.
+STATIC = "0_StaticEmbedding/model.safetensors"
+DENSE = "1_Dense/model.safetensors"
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 BLOCK = 1 << 14
 
@@ -26,10 +29,12 @@ class WordVectors:
     """Words and their vectors; a word that occurs twice stands for its first row."""
 
     def __init__(self, directory: str | Path = Path(__file__).parent) -> None:
-        tensors = _read(Path(directory) / "model.safetensors")
+        static = Path(directory) / STATIC
+        tensors = _read(static if static.exists() else Path(directory) / "model.safetensors")
         self._table = tensors[TABLE]
-        projection = tensors.get(PROJECTION)
-        self._projection = None if projection is None else projection.astype(np.float32)
+        dense = Path(directory) / DENSE
+        projection = _read(dense, "linear.")["linear.weight"] if dense.exists() else tensors.get(PROJECTION)
+        self._projection = None if projection is None else _widen(projection)
         others = [name for name in tensors if name.startswith("embedding.") and name not in (TABLE, PROJECTION)]
         if others:
             raise ValueError(f"{others[0]} is stored by a method that is not a factor pair; `rankfold restore` decodes it")
@@ -98,18 +103,16 @@ def _widen(rows: NDArray[np.generic]) -> Vector:
     return rows.astype(np.float32)
 
 
-def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+def _read(path: Path, prefix: str = "embedding.") -> dict[str, NDArray[np.generic]]:
     data = np.memmap(path, dtype=np.uint8, mode="r")
     length = int(data[:8].view("<u8")[0])
     header = json.loads(bytes(data[8 : 8 + length]))
     tensors: dict[str, NDArray[np.generic]] = {}
     for name, entry in header.items():
-        if name.startswith("embedding.") and entry["dtype"] in DTYPES:
+        if name.startswith(prefix) and entry["dtype"] in DTYPES:
             start, end = (8 + length + offset for offset in entry["data_offsets"])
             values = np.frombuffer(data[start:end], dtype=DTYPES[entry["dtype"]])
             tensors[name] = values.reshape(entry["shape"])
-    if PROJECTION in tensors:
-        tensors[PROJECTION] = _widen(tensors[PROJECTION])
     return tensors
 
 

@@ -113,6 +113,13 @@ def copy(tmp_path):
     return make
 
 
+def files_of(directory: Path) -> dict[str, bytes]:
+    """Every file below `directory` but the records of this program."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    named = {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+    return {name: data for name, data in named.items() if name not in ("rankfold.json", "SHA256SUMS")}
+
+
 def real_model() -> Path:
     directory = os.environ.get("RANKFOLD_MINILM")
     assert directory, "RANKFOLD_MINILM is not set to the directory of all-MiniLM-L6-v2; tests/run sets it"
