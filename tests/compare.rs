@@ -257,7 +257,7 @@ fn falling(rows: usize, columns: usize) -> Dense {
 
 #[test]
 fn every_codec_is_measured_on_what_it_would_write() {
-    let rows = falling(300, 24);
+    let rows = falling(300, 32);
     let table = Table { name: "emb.weight", dtype: Dtype::F32, rows: &rows };
     for codec in CODECS {
         let analysis = codec.analyze(&table, &Options::default(), Demand::Ladder, &Silent).unwrap();
@@ -284,11 +284,11 @@ fn request(budgets: &[Budget]) -> Request {
 
 #[test]
 fn every_method_is_at_its_last_point_within_each_size() {
-    let rows = falling(300, 24);
+    let rows = falling(300, 32);
     let table = Table { name: "emb.weight", dtype: Dtype::F32, rows: &rows };
     let budgets = [Budget::BitsPerParameter(16.0), Budget::Reduction(0.75), Budget::Size("10%".parse().unwrap())];
     let found = compare_table(&table, &request(&budgets), &Silent).unwrap();
-    assert_eq!(found.sizes.iter().map(|size| size.bytes).collect::<Vec<_>>(), [14_400, 7200, 2880]);
+    assert_eq!(found.sizes.iter().map(|size| size.bytes).collect::<Vec<_>>(), [19_200, 9600, 3840]);
     for size in &found.sizes {
         assert_eq!(size.entries.len(), CODECS.len());
         let mut least = f64::INFINITY;
@@ -384,7 +384,7 @@ fn options_of_codecs_reach_them() {
 
 #[test]
 fn a_method_without_a_point_within_the_size_is_absent() {
-    let rows = falling(300, 24);
+    let rows = falling(300, 32);
     let table = Table { name: "emb.weight", dtype: Dtype::F32, rows: &rows };
     let found = compare_table(&table, &request(&[Budget::Size("1B".parse().unwrap())]), &Silent).unwrap();
     assert_eq!(found.sizes[0].best, None);

@@ -83,7 +83,7 @@ fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error>
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).multiple(false)
-    .args(["reduction", "rank", "bits", "energy", "max_error", "target_size"])))]
+    .args(["reduction", "rank", "bits", "energy", "max_error", "target_size", "block_type"])))]
 pub(crate) struct CompressArgs {
     /// A file of tensors, an index of shards, or a model directory
     pub(crate) path: PathBuf,

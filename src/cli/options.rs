@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use rankfold::codec::{Granularity, Options, RowWeights, Split, Symmetry, Variant};
+use rankfold::codec::{BlockType, Granularity, Options, RowWeights, Split, Symmetry, Variant};
 use rankfold::tensor::Dtype;
 
 /// Heading of the options of `fixed-point`.
@@ -75,6 +75,10 @@ pub(crate) struct CodecArgs {
     /// Dtype of the scales; F16 unless given
     #[arg(long, value_enum, ignore_case = true, help_heading = FIXED_POINT)]
     scale_dtype: Option<ScaleDtype>,
+
+    /// The block type: `q4_0`, `q4_1`, `q5_0`, `q5_1` or `q8_0`; a target of its own
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Method ggml")]
+    pub(crate) block_type: Option<BlockType>,
 }
 
 impl CodecArgs {
@@ -95,6 +99,7 @@ impl CodecArgs {
             granularity: self.granularity,
             symmetry: if self.affine { Symmetry::Affine } else { Symmetry::Symmetric },
             scale_dtype: self.scale_dtype.map(Dtype::from),
+            block_type: self.block_type,
         })
     }
 }

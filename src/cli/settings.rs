@@ -26,6 +26,7 @@ impl CompressArgs {
     /// The one target; the parser has seen to it that there is exactly one.
     fn target(&self) -> anyhow::Result<Target> {
         let target = self.reduction.or(self.rank).or(self.bits).or(self.energy).or(self.max_error).or(self.target_size);
+        let target = target.or(self.codec.block_type.map(|block_type| Target::Bits(block_type.code_bits())));
         target.ok_or_else(|| anyhow::anyhow!("no target given"))
     }
 }

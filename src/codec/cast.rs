@@ -1,8 +1,8 @@
 //! A table in a narrower float: the point of the fixed-point family that every loader reads.
 
-use rayon::prelude::*;
 use serde_json::Value;
 
+use super::rowwise::{encode_rows, finite, measured};
 use super::{
     Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Table,
 };
@@ -16,10 +16,6 @@ pub struct Cast;
 
 /// The key of the element type in a [`Setting`].
 const DTYPE: &str = "dtype";
-/// Numbers of a block.
-const BLOCK_VALUES: usize = 1 << 15;
-/// Blocks in flight, whatever the number of threads.
-const BLOCKS_AT_ONCE: usize = 64;
 
 impl Codec for Cast {
     fn name(&self) -> &'static str {
@@ -163,36 +159,13 @@ fn convert(
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    let (count, columns) = rows.shape();
-    let height = (BLOCK_VALUES / columns.max(1)).max(1);
-    let starts: Vec<usize> = (0..count).step_by(height).collect();
-    let mut total = Measured::default();
-    for starts in starts.chunks(BLOCKS_AT_ONCE) {
-        observer.check()?;
-        let block = |&start: &usize| convert_block(rows, start..count.min(start + height), dtype);
-        let made: Vec<Result<(Vec<u8>, Measured)>> = starts.par_iter().map(block).collect();
-        for made in made {
-            let (bytes, own) = made?;
-            total.squared_norm += own.squared_norm;
-            total.squared_error += own.squared_error;
-            total.max_absolute_error = total.max_absolute_error.max(own.max_absolute_error);
-            sink(&bytes)?;
-            observer.advance(bytes.len() as u64);
-        }
-    }
-    Ok(total)
+    encode_rows(rows, &|range| convert_block(rows, range, dtype), sink, observer)
 }
 
 fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -> Result<(Vec<u8>, Measured)> {
     let columns = rows.shape().1;
-    let mut exact = vec![0.0f64; range.len() * columns];
-    rows.read_f64(range.clone(), &mut exact)?;
+    let exact = finite(rows, &range)?;
     let place = |index: usize| format!("row {}, column {}", range.start + index / columns, index % columns);
-    if let Some(at) = exact.iter().position(|value| !value.is_finite()) {
-        return Err(Error::new(ErrorKind::NonFinite, "a weight is not finite")
-            .expected("finite numbers only")
-            .found(format!("{} in {}", exact[at], place(at))));
-    }
     let (mut rounded, mut bytes) = (exact.clone(), Vec::new());
     f64::store(&mut rounded, dtype, &mut bytes).map_err(|overflow| {
         Error::new(ErrorKind::NonFinite, "a weight leaves the range of the dtype")
@@ -200,12 +173,5 @@ fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -
             .found(format!("{} in {}", overflow.value, place(overflow.index)))
             .hint("cast to a dtype of wider range with `--dtype bf16`")
     })?;
-    let mut sums = Measured::default();
-    for (exact, rounded) in exact.iter().zip(&rounded) {
-        let error = (exact - rounded).abs();
-        sums.squared_norm += exact * exact;
-        sums.squared_error += error * error;
-        sums.max_absolute_error = sums.max_absolute_error.max(error);
-    }
-    Ok((bytes, sums))
+    Ok((bytes, measured(&exact, rounded.into_iter())))
 }

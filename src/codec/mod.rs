@@ -7,12 +7,14 @@
 mod arithmetic;
 mod cast;
 mod fixed_point;
+mod ggml;
 mod low_rank;
 mod low_rank_fixed;
 mod measure;
 pub mod packed;
 mod product;
 pub(crate) mod random;
+mod rowwise;
 mod scale;
 mod transform;
 mod weights;
@@ -20,6 +22,7 @@ mod weights;
 pub use arithmetic::Arithmetic;
 pub use cast::Cast;
 pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
+pub use ggml::{BlockType, Ggml};
 pub use low_rank::LowRank;
 pub use low_rank_fixed::{LowRankFixed, Variant};
 pub use measure::{measure, measure_weighted};
@@ -36,7 +39,8 @@ use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// Every codec, in the order in which help texts and docs show them.
-pub const CODECS: &[&dyn Codec] = &[&LowRank, &LowRankFixed, &FixedPoint, &Cast, &Transform, &ProductQuantization];
+pub const CODECS: &[&dyn Codec] =
+    &[&LowRank, &LowRankFixed, &FixedPoint, &Cast, &Transform, &ProductQuantization, &Ggml];
 
 /// The codec called `name`.
 ///
@@ -93,6 +97,8 @@ pub struct Options {
     pub symmetry: Symmetry,
     /// Element type of scales; F16 unless given.
     pub scale_dtype: Option<Dtype>,
+    /// The block type; chosen unless given.
+    pub block_type: Option<BlockType>,
 }
 
 impl Options {
@@ -193,6 +199,11 @@ pub trait Codec: Sync {
 
     /// Paper or specification that it follows.
     fn reference(&self) -> &'static str;
+
+    /// Whether [`Options::block_type`] means something to it.
+    fn has_block_types(&self) -> bool {
+        false
+    }
 
     /// Whether it minimizes the weighted error where rows have weights.
     fn weighs_rows(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, is_weights};
 use crate::codec::PartSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::safetensors::{Layout, Safetensors};
-use crate::format::{Contents, Reader, Rewrite, WriteFormat, WriteTensors};
+use crate::format::{Contents, Reader, Rewrite, Vocabulary, WriteFormat, WriteTensors};
 use crate::manifest::{FileRecord, MANIFEST_NAME, Manifest, SUMS_NAME, TensorRecord, digest, sums_of};
 use crate::observe::Observer;
 use crate::output::{copy_with_digest, write_file};
@@ -54,7 +54,7 @@ pub(super) struct OutputShard<'a> {
 }
 
 /// Creates a file for contents.
-type Create<'c> = dyn Fn(&Path, &Contents<'_>) -> Result<Box<dyn WriteTensors>> + 'c;
+type Create<'c> = dyn for<'a> Fn(&Path, &Contents<'a>) -> Result<Box<dyn WriteTensors + 'a>> + 'c;
 
 /// Produces all parts of a table into a sink.
 pub(super) type Produce<'p> = dyn FnMut(usize, &mut dyn PartSink) -> Result<()> + 'p;
@@ -64,7 +64,7 @@ impl OutputShard<'_> {
     pub(super) fn file_bytes(&self) -> Result<u64> {
         let metas = self.metas();
         let bytes = match &self.form {
-            Some(form) => form.file_bytes(&Contents { tensors: &metas, metadata: &self.metadata }),
+            Some(form) => form.file_bytes(&Contents { tensors: &metas, metadata: &self.metadata, words: None }),
             None => Layout::new(&metas, &self.metadata).map(|layout| layout.file_bytes()),
         };
         bytes.map_err(|error| error.at(&self.path))
@@ -82,31 +82,33 @@ impl OutputShard<'_> {
         observer: &dyn Observer,
     ) -> Result<Vec<FileRecord>> {
         match &self.form {
-            Some(form) => self.fill(&|path, contents| form.create(path, contents), directory, produce, observer),
-            None => self.write_as(&Safetensors, directory, produce, observer),
+            Some(form) => self.fill(&|path, contents| form.create(path, contents), None, directory, produce, observer),
+            None => self.write_as(&Safetensors, None, directory, produce, observer),
         }
     }
 
-    /// The same in any format.
+    /// The same in any format, of which some hold the words of the rows.
     pub(super) fn write_as(
         &self,
         format: &dyn WriteFormat,
+        words: Option<&dyn Vocabulary>,
         directory: &Path,
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
     ) -> Result<Vec<FileRecord>> {
-        self.fill(&|path, contents| format.create(path, contents), directory, produce, observer)
+        self.fill(&|path, contents| format.create(path, contents), words, directory, produce, observer)
     }
 
     fn fill(
         &self,
         create: &Create<'_>,
+        words: Option<&dyn Vocabulary>,
         directory: &Path,
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
     ) -> Result<Vec<FileRecord>> {
         let metas = self.metas();
-        let contents = Contents { tensors: &metas, metadata: &self.metadata };
+        let contents = Contents { tensors: &metas, metadata: &self.metadata, words };
         let path = directory.join(&self.path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| Error::io("cannot create the directory", parent, error))?;

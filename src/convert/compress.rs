@@ -89,9 +89,6 @@ impl<'c> Prepared<'c> {
     pub fn new(checkpoint: &'c Checkpoint, request: &'c Request, observer: &dyn Observer) -> Result<Self> {
         request.target.check()?;
         super::refuse_encoded(checkpoint)?;
-        for shard in checkpoint.shards() {
-            shard.reader().replaceable().map_err(|error| error.at(checkpoint.root().join(shard.path())))?;
-        }
         for path in assembly::companions(checkpoint).filter(|path| is_weights(path)) {
             let name = path.display().to_string();
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
@@ -101,6 +98,13 @@ impl<'c> Prepared<'c> {
             let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
             return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
                 .expected(names.collect::<Vec<_>>().join(" or "))
+                .found(format!("`{}`", request.method)));
+        }
+        if let Some(block_type) = request.options.block_type.filter(|_| !codecs.iter().all(|one| one.has_block_types()))
+        {
+            let names = crate::codec::CODECS.iter().filter(|codec| codec.has_block_types()).map(|codec| codec.name());
+            return Err(Error::new(ErrorKind::Request, "the method has no block types")
+                .expected(format!("`--method {}` with `--type {block_type}`", names.collect::<Vec<_>>().join(" or ")))
                 .found(format!("`{}`", request.method)));
         }
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
@@ -162,7 +166,7 @@ impl<'c> Prepared<'c> {
         let write = || self.write_files(directory, observer);
         let placed = self.placed(&self.points())?;
         let is_copied = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
-        let (source, files, tables) = source::recorded(self.checkpoint, is_copied, observer, write)?;
+        let (source, files, tables) = source::recorded(self.checkpoint, observer, &is_copied, write)?;
         let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
@@ -220,7 +224,10 @@ impl<'c> Prepared<'c> {
             files.push(assembly::write_small(directory, path, text.as_bytes())?);
         }
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
-        files.extend(words::write(self.checkpoint, directory)?);
+        files.extend(words::write(self.checkpoint, directory, true)?);
+        if self.carrier.is_some() {
+            files.extend(words::write_tokenizer(self.checkpoint, directory)?);
+        }
         let tables = self.tables.iter().zip(errors);
         let slots = tables.zip(&placed.slots);
         let tables = slots.filter_map(|((table, errors), slots)| Some(self.table_record(table, slots, errors?)));

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
 use super::division::{Division, Item, Rename, divide};
+use super::words::{self, Words};
 use super::{Finished, names, refuse_overlap, source};
 use crate::checkpoint::Checkpoint;
 use crate::codec::PartSink;
@@ -64,8 +65,16 @@ pub fn convert(
         let known: Vec<_> = WRITERS.iter().map(|format| format.name()).collect();
         Error::new(ErrorKind::Unsupported, "unknown format").expected(known.join(" or ")).found(&request.format)
     })?;
-    let division = divide(checkpoint, request)?;
-    let job = Job { checkpoint, request, format, division };
+    let mut division = divide(checkpoint, request)?;
+    let words = match (format.table_of_words(), &mut division.items[..]) {
+        (Some(name), [item]) => {
+            name.clone_into(&mut item.meta.name);
+            division.stored_once.values_mut().for_each(|kept| name.clone_into(kept));
+            Words::of(checkpoint, item.id)?
+        }
+        _ => None,
+    };
+    let job = Job { checkpoint, request, format, division, words };
     let staged = StagedDirectory::create(destination, replace)?;
     let manifest = job.run(staged.path(), observer)?;
     let manifest_sha256 = assembly::write_manifest(&manifest, staged.path())?;
@@ -79,12 +88,14 @@ struct Job<'a> {
     request: &'a ConversionRequest,
     format: &'static dyn WriteFormat,
     division: Division,
+    /// The words of the one table, for a format that holds them.
+    words: Option<Words<'a>>,
 }
 
 impl<'a> Job<'a> {
     fn run(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write(directory, observer);
-        let (source, files, conversions) = source::recorded(self.checkpoint, |_| true, observer, write)?;
+        let (source, files, conversions) = source::recorded(self.checkpoint, observer, &|_| true, write)?;
         let (before, after) = (super::weights_before(self.checkpoint)?, weights_of(&files));
         self.gate(before, after)?;
         Ok(Manifest {
@@ -109,6 +120,7 @@ impl<'a> Job<'a> {
         self.check_names(&shards)?;
         let mut errors: Vec<Option<(Errors, u64)>> = self.division.items.iter().map(|_| None).collect();
         let mut files = Vec::new();
+        let words = self.words.as_ref().map(Words::vocabulary);
         for shard in &shards {
             let total = shard.tensors.iter().filter_map(|(meta, _)| meta.bytes()).sum();
             observer.stage("write", &shard.path.to_string_lossy(), total);
@@ -116,9 +128,14 @@ impl<'a> Job<'a> {
                 errors[item] = Some(self.cast(&self.division.items[item], sink, observer)?);
                 Ok(())
             };
-            files.extend(shard.write_as(self.format, directory, &mut produce, observer)?);
+            files.extend(shard.write_as(self.format, words, directory, &mut produce, observer)?);
         }
-        files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
+        let holds_words = self.format.table_of_words().is_some();
+        let is_kept = |path: &Path| !(holds_words && words::belongs_to_class(self.checkpoint, path));
+        files.extend(assembly::copy_companions(self.checkpoint, directory, &is_kept, observer)?);
+        if !holds_words {
+            files.extend(words::write(self.checkpoint, directory, words::class_reads(&shards))?);
+        }
         files.extend(self.write_index(&shards, directory)?);
         if let Some(config) = self.checkpoint.config() {
             files.push(assembly::write_small(directory, config.path(), config.text().as_bytes())?);
@@ -150,6 +167,9 @@ impl<'a> Job<'a> {
                 _ => format!("model-{:05}-of-{count:05}.{extension}", number + 1),
             };
             groups.into_iter().enumerate().map(|(at, group)| (folder.join(name(at)), group)).collect()
+        } else if indexed && words::own(self.checkpoint).is_some() {
+            // The class beside it has to know the name.
+            vec![(folder.join("model.safetensors"), items)]
         } else if sources.len() == 1 || (indexed && self.checkpoint.index().is_some()) {
             let shards = sources.iter().enumerate().map(|(number, shard)| {
                 let own = items.iter().copied().filter(|&item| self.division.items[item].id.shard == number);

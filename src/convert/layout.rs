@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assembly::{self, Content, OutputShard};
 use super::auto;
 use super::carrier::Slot;
-use super::compress::Prepared;
+use super::compress::{Chosen, Prepared};
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{Codec, Point};
 use crate::error::Result;
@@ -17,8 +17,7 @@ impl<'c> Prepared<'c> {
     pub(super) fn shards(&self, points: &[usize]) -> Result<Vec<OutputShard<'c>>> {
         let placed = self.placed(points)?;
         let stored = |table: usize, slot: &Slot| {
-            let part = &self.tables[table].points[points[table]].parts[slot.part];
-            let mut meta = TensorMeta { name: slot.name.clone(), ..part.clone() };
+            let mut meta = TensorMeta { name: slot.name.clone(), ..self.part(table, points[table], slot.part) };
             if slot.transposed {
                 meta.shape.reverse();
                 return (meta, Content::Transposed { table, part: slot.part });
@@ -72,6 +71,17 @@ impl<'c> Prepared<'c> {
             }
         }
         Ok(shards)
+    }
+
+    /// A part of a table at a point, as its file has it.
+    fn part(&self, table: usize, point: usize, part: usize) -> TensorMeta {
+        let Chosen { id, tied, codecs, points, .. } = &self.tables[table];
+        match self.checkpoint.shards()[id.shard].reader().rewriter() {
+            None => points[point].parts[part].clone(),
+            Some(rewriter) => {
+                rewriter.part(&encoded_table(self.checkpoint, *id, tied, codecs[point], &points[point]), part)
+            }
+        }
     }
 
     /// The form of shard `number`, where the output keeps it, with the parts of `points` in place of its tables.

@@ -12,6 +12,7 @@ mod names;
 mod records;
 mod restore;
 mod source;
+mod tokenizer;
 mod words;
 
 use std::path::{Path, PathBuf};

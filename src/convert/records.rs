@@ -88,6 +88,7 @@ impl Prepared<'_> {
             "granularity": request.options.granularity.to_string(),
             "scheme": request.options.symmetry.name(),
             "scale_dtype": request.options.scale_dtype,
+            "block_type": request.options.block_type.map(|block_type| block_type.name()),
             "include": request.include,
             "exclude": request.exclude,
             "overrides": overrides,

@@ -13,14 +13,15 @@ use crate::output::digest_file;
 /// Runs `write` while shards, index and configuration of `checkpoint` are digested on another thread, and gives the
 /// record of the source with what `write` gave: the records of the files of the output.
 ///
-/// Companions were copied, but for those that `is_copied` says no of, so their records are those of the copies.
+/// Companions were copied, so their records are those of the copies, but for the few that are not
+/// `is_copied` or that an output goes without.
 ///
 /// # Errors
 /// Those of `write`, or where a file of the source cannot be read or changed meanwhile.
 pub(super) fn recorded<T>(
     checkpoint: &Checkpoint,
-    is_copied: impl Fn(&Path) -> bool,
     observer: &dyn Observer,
+    is_copied: &dyn Fn(&Path) -> bool,
     write: impl FnOnce() -> Result<(Vec<FileRecord>, T)>,
 ) -> Result<(Source, Vec<FileRecord>, T)> {
     let (own, written) = std::thread::scope(|scope| {
@@ -36,12 +37,14 @@ pub(super) fn recorded<T>(
     checkpoint.check_unchanged()?;
     for path in assembly::companions(checkpoint) {
         let name = assembly::path_text(path)?;
-        if is_copied(path) {
-            files.extend(output.iter().find(|file| file.path == name).cloned());
-        } else {
-            let (bytes, sha256) = digest_file(&checkpoint.root().join(path), observer)?;
-            files.push(FileRecord { path: name, bytes, sha256, tensors: None });
-        }
+        let copy = output.iter().find(|file| file.path == name && is_copied(path));
+        files.push(match copy {
+            Some(copy) => copy.clone(),
+            None => {
+                let (bytes, sha256) = digest_file(&checkpoint.root().join(path), observer)?;
+                FileRecord { path: name, bytes, sha256, tensors: None }
+            }
+        });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((Source { manifest_sha256: own_manifest(checkpoint)?, files, origin: None }, output, rest))

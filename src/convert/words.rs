@@ -1,63 +1,102 @@
-//! What an output of word vectors has besides its table: the words, and a class that reads both.
+//! The words of a table: where they are found, and what an output that is no word vectors has for them.
 
 use std::path::Path;
 
-use super::assembly::write_small;
-use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use super::assembly::{self, OutputShard, write_small};
+use super::carrier::word_vectors::STATIC;
+use super::tokenizer;
+use crate::checkpoint::{Checkpoint, TensorId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Vocabulary;
+use crate::format::word_vectors::{TABLE, WordList, escape};
 use crate::manifest::FileRecord;
 use crate::stub::CODECS;
 
-/// One word a line, escaped.
+/// One word a line: escaped where the class stands beside it.
 const VOCABULARY: &str = "vocab.txt";
 
-/// The class.
+/// The class that reads the table and the words.
 const PROGRAM: (&str, &str) = ("word_vectors.py", include_str!("../stub/word_vectors.py"));
 
-/// Writes vocabulary and class, where `checkpoint` is one of word vectors.
-pub(super) fn write(checkpoint: &Checkpoint, directory: &Path) -> Result<Vec<FileRecord>> {
-    let Some(vocabulary) = checkpoint.shards().first().and_then(|shard| shard.reader().vocabulary()) else {
-        return Ok(Vec::new());
-    };
+/// The words of the rows of a table.
+pub(super) enum Words<'c> {
+    /// The file of the table has them.
+    Own(&'c dyn Vocabulary),
+    /// A list beside it has.
+    Beside(WordList),
+}
+
+impl<'c> Words<'c> {
+    /// The words of table `id`: those of its file, or of `vocab.txt` beside it.
+    pub(super) fn of(checkpoint: &'c Checkpoint, id: TensorId) -> Result<Option<Self>> {
+        let shard = &checkpoint.shards()[id.shard];
+        if let Some(own) = shard.reader().vocabulary().filter(|_| id.index == 0) {
+            return Ok(Some(Words::Own(own)));
+        }
+        let list = shard.path().with_file_name(VOCABULARY);
+        if !is_companion(checkpoint, &list) {
+            return Ok(None);
+        }
+        let escaped = is_companion(checkpoint, &list.with_file_name(PROGRAM.0));
+        let list = WordList::open(&checkpoint.root().join(&list), escaped);
+        list.map(|list| Some(Words::Beside(list)))
+    }
+
+    pub(super) fn vocabulary(&self) -> &dyn Vocabulary {
+        match self {
+            Words::Own(own) => *own,
+            Words::Beside(list) => list,
+        }
+    }
+}
+
+fn is_companion(checkpoint: &Checkpoint, path: &Path) -> bool {
+    assembly::companions(checkpoint).any(|companion| companion == path)
+}
+
+/// Whether a companion belongs to an output with the class, which word vectors have no use for: they have the words.
+pub(super) fn belongs_to_class(checkpoint: &Checkpoint, path: &Path) -> bool {
+    let name = |name: &str| path.file_name().is_some_and(|own| own == name);
+    (name(PROGRAM.0) || name(VOCABULARY)) && is_companion(checkpoint, &path.with_file_name(PROGRAM.0))
+}
+
+/// The vocabulary of a checkpoint of word vectors.
+pub(super) fn own(checkpoint: &Checkpoint) -> Option<&dyn Vocabulary> {
+    checkpoint.shards().first().and_then(|shard| shard.reader().vocabulary())
+}
+
+/// Writes the tokenizer for which the words are tokens, where `checkpoint` is one of word vectors.
+pub(super) fn write_tokenizer(checkpoint: &Checkpoint, directory: &Path) -> Result<Option<FileRecord>> {
+    let Some(vocabulary) = own(checkpoint) else { return Ok(None) };
+    let text = tokenizer::of(vocabulary)?;
+    write_small(directory, &Path::new(STATIC).join("tokenizer.json"), text.as_bytes()).map(Some)
+}
+
+/// Whether the class finds its table among the weight files of an output.
+pub(super) fn class_reads(shards: &[OutputShard<'_>]) -> bool {
+    let file = shards.iter().find(|shard| shard.path == Path::new("model.safetensors"));
+    file.is_some_and(|shard| shard.tensors.iter().any(|(meta, _)| meta.name == TABLE))
+}
+
+/// Writes the vocabulary and, `with_class`, the class that reads it, where `checkpoint` is one of word vectors.
+pub(super) fn write(checkpoint: &Checkpoint, directory: &Path, with_class: bool) -> Result<Vec<FileRecord>> {
+    let Some(vocabulary) = own(checkpoint) else { return Ok(Vec::new()) };
+    for name in [VOCABULARY, PROGRAM.0] {
+        if is_companion(checkpoint, Path::new(name)) {
+            return Err(Error::new(ErrorKind::Output, "two files of the output would have one name")
+                .at(checkpoint.root().join(name))
+                .hint("pass the file of word vectors alone, or move the other file away"));
+        }
+    }
     let mut text = Vec::new();
-    vocabulary.for_each(&mut |word| {
+    let mut take = |word: &[u8]| {
         escape(word, &mut text);
         text.push(b'\n');
-        Ok(())
-    })?;
-    Ok(vec![
-        write_small(directory, Path::new(VOCABULARY), &text)?,
-        write_small(directory, Path::new(PROGRAM.0), PROGRAM.1.as_bytes())?,
-        write_small(directory, Path::new(CODECS.name), CODECS.text.as_bytes())?,
-    ])
-}
-
-/// Appends a word as one line of UTF-8: a backslash becomes `\\`, a line feed `\n`, a carriage return `\r`, and a byte
-/// that is not UTF-8 `\xHH`. Blanks stay.
-fn escape(word: &[u8], out: &mut Vec<u8>) {
-    for chunk in word.utf8_chunks() {
-        for byte in chunk.valid().bytes() {
-            match byte {
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                b'\n' => out.extend_from_slice(b"\\n"),
-                b'\r' => out.extend_from_slice(b"\\r"),
-                other => out.push(other),
-            }
-        }
-        for byte in chunk.invalid() {
-            out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escape;
-
-    #[test]
-    fn words_are_escaped_where_a_line_cannot_hold_them() {
-        let mut out = Vec::new();
-        escape(b"a b\\n\r\n\xc3\xa4\xff.", &mut out);
-        assert_eq!(out, b"a b\\\\n\\r\\n\xc3\xa4\\xff.");
-    }
+        Ok::<(), Error>(())
+    };
+    vocabulary.for_each(&mut take)?;
+    let class = [(PROGRAM.0, PROGRAM.1.as_bytes()), (CODECS.name, CODECS.text.as_bytes())];
+    let class = class.into_iter().filter(|_| with_class);
+    let files = [(VOCABULARY, text.as_slice())].into_iter().chain(class);
+    files.map(|(name, content)| write_small(directory, Path::new(name), content)).collect()
 }

@@ -17,6 +17,7 @@ mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -36,7 +37,14 @@ pub const FORMATS: &[&dyn Format] = &[
 ];
 
 /// Every format that can be written.
-pub const WRITERS: &[&dyn WriteFormat] = &[&safetensors::Safetensors, &numpy::Npz, &numpy::Npy];
+pub const WRITERS: &[&dyn WriteFormat] = &[
+    &safetensors::Safetensors,
+    &numpy::Npz,
+    &numpy::Npy,
+    &word_vectors::Encoding::Word2vecText,
+    &word_vectors::Encoding::Word2vecBinary,
+    &word_vectors::Encoding::GloveText,
+];
 
 /// A file format for tensors.
 pub trait Format: Sync {
@@ -123,14 +131,6 @@ pub trait Reader: Send + Sync {
         None
     }
 
-    /// Says why an output cannot be made of the file in which parts of other names and shapes replace a table.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] where it cannot.
-    fn replaceable(&self) -> Result<()> {
-        Ok(())
-    }
-
     /// Plans outputs in the form of this file, where safetensors would lose what it holds beside its tensors.
     fn rewriter(&self) -> Option<&dyn Rewriter> {
         None
@@ -190,13 +190,24 @@ pub struct DataFile {
     pub bytes: u64,
 }
 
-/// The words that a file of word vectors has beside its table.
-pub trait Vocabulary {
-    /// Calls `take` with the word of each row, in order: bytes, usually of UTF-8, without line ends.
+/// The words of the rows of a table.
+pub trait Vocabulary: Sync {
+    /// How many words there are.
+    fn count(&self) -> usize;
+
+    /// Calls `take` with the word of each of `rows`, in order: bytes, usually of UTF-8.
     ///
     /// # Errors
     /// Where a word cannot be read; whatever `take` reports.
-    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+    fn words(&self, rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+
+    /// The same for all words.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::words`].
+    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.words(0..self.count(), take)
+    }
 }
 
 /// `(V, d)` of a matrix.
@@ -225,21 +236,28 @@ pub trait WriteFormat: Sync {
         false
     }
 
+    /// For a format that holds one table with a word for each row: the name of the table when it is read again.
+    fn table_of_words(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Creates the file `path`, which must not exist, for `contents`.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the format has no place for them, [`ErrorKind::Io`] where the file cannot be
     /// created.
-    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>>;
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>>;
 }
 
 /// What a file is to hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Contents<'a> {
     /// The tensors.
     pub tensors: &'a [TensorMeta],
     /// Free-form metadata, which formats without a place for it leave out.
     pub metadata: &'a BTreeMap<String, String>,
+    /// The words of the rows of the one table, for formats that hold them.
+    pub words: Option<&'a dyn Vocabulary>,
 }
 
 /// A file being written. The pieces of each tensor come in order, and the tensors one after the other in the order of

@@ -32,6 +32,11 @@ pub trait Rewriter {
     /// [`crate::ErrorKind::Unsupported`] with the reason.
     fn accepts(&self, table: &EncodedTable<'_>) -> Result<()>;
 
+    /// Part `part` of `table` as the file has it, under which name, dtype and shape it is read again.
+    fn part(&self, table: &EncodedTable<'_>, part: usize) -> TensorMeta {
+        table.parts[part].clone()
+    }
+
     /// The file with the parts of `tables` in place of the dense tensors, which it has.
     ///
     /// # Errors
@@ -60,7 +65,7 @@ pub trait Rewrite {
     ///
     /// # Errors
     /// As [`super::WriteFormat::create`].
-    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>>;
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>>;
 
     /// Writes into the finished file `path` the digest that ties it to its manifest, as the metadata
     /// [`crate::manifest::SEAL`]. Gives whether the file was changed, which a format without a place for it does not.

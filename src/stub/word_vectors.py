@@ -21,6 +21,9 @@ Vector = NDArray[np.float32]
 
 TABLE = "embedding.weight"
 PROJECTION = "embedding.proj.weight"
+# Where a model of sentence-transformers has the factors.
+STATIC = "0_StaticEmbedding/model.safetensors"
+DENSE = "1_Dense/model.safetensors"
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
           "U8": "|u1"}
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -31,14 +34,18 @@ class WordVectors:
     """Words and their vectors; a word that occurs twice stands for its first row."""
 
     def __init__(self, directory: str | Path = Path(__file__).parent) -> None:
-        tensors = _read(Path(directory) / "model.safetensors")
+        directory = Path(directory)
+        static, dense = directory / STATIC, directory / DENSE
+        tensors = _read(static if static.exists() else directory / "model.safetensors")
+        if dense.exists():
+            tensors[PROJECTION] = _read(dense, "linear.")["linear.weight"]
         self._decoder = None
         if set(tensors) <= {TABLE, PROJECTION} and all(kind in FLOATS for kind, _ in tensors.values()):
             self._table = tensors[TABLE][1]
             self._projection = _widen(*tensors[PROJECTION]) if PROJECTION in tensors else None
             self._kind, count = tensors[TABLE][0], len(self._table)
         else:
-            self._decoder = _decoder(Path(directory), tensors)
+            self._decoder = _decoder(directory, tensors)
             count = self._decoder.height
         text = (Path(directory) / "vocab.txt").read_bytes()
         self.words: list[str] = [_unescape(line) for line in text.split(b"\n")[:-1]]
@@ -122,13 +129,13 @@ def _decoder(directory: Path, tensors: dict[str, tuple[str, NDArray[np.generic]]
     return DECODERS[table["method"]](np, table["setting"], table["shape"], parts)
 
 
-def _read(path: Path) -> dict[str, tuple[str, NDArray[np.generic]]]:
+def _read(path: Path, prefix: str = "embedding.") -> dict[str, tuple[str, NDArray[np.generic]]]:
     data = np.memmap(path, dtype=np.uint8, mode="r")
     length = int(data[:8].view("<u8")[0])
     header = json.loads(bytes(data[8 : 8 + length]))
     tensors: dict[str, tuple[str, NDArray[np.generic]]] = {}
     for name, entry in header.items():
-        if name.startswith("embedding.") and entry["dtype"] in DTYPES:
+        if name.startswith(prefix) and entry["dtype"] in DTYPES:
             start, end = (8 + length + offset for offset in entry["data_offsets"])
             values = np.frombuffer(data[start:end], dtype=DTYPES[entry["dtype"]])
             tensors[name] = (entry["dtype"], values.reshape(entry["shape"]))

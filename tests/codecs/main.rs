@@ -226,9 +226,9 @@ fn a_setting_that_is_none_is_an_error() {
 fn a_weight_that_is_not_finite_is_named_by_its_row() {
     for codec in CODECS {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let mut values = noise(3000 * 24, 11);
-            values[2345 * 24 + 17] = bad;
-            let dense = Dense::new("not finite", Dtype::F32, 3000, 24, &values);
+            let mut values = noise(3000 * 32, 11);
+            values[2345 * 32 + 17] = bad;
+            let dense = Dense::new("not finite", Dtype::F32, 3000, 32, &values);
             let rows = dense.rows();
             let table = Table { name: NAME, dtype: dense.dtype, rows: &rows };
             let error = match codec.analyze(&table, &Options::default(), Demand::Ladder, &Silent) {

@@ -1,4 +1,6 @@
-"""Makes checkpoints with torch (`make FOLDER`), and holds a conversion against what torch loads (`check FILE OUT`)."""
+"""Makes checkpoints with torch (`make FOLDER`), saves a safetensors file in both pickle formats (`resave MODEL FOLDER`),
+and holds a conversion against what torch loads (`check FILE OUT`).
+"""
 
 import json
 import struct
@@ -7,6 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
           torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
@@ -30,9 +33,16 @@ def make(folder: Path) -> None:
     torch.save(model, folder / "module.pt")
 
 
+def resave(model: Path, folder: Path) -> None:
+    """The tensors of `model` as a zip archive and as legacy pickles."""
+    tensors = load_file(model)
+    torch.save(tensors, folder / "zip.bin")
+    torch.save(tensors, folder / "legacy.bin", _use_new_zipfile_serialization=False)
+
+
 def check(file: Path, out: Path) -> None:
     """Every tensor of the file is in the one safetensors file of `out`, or named there as stored once."""
-    loaded = torch.load(file)
+    loaded = torch.load(file, map_location="cpu")
     loaded = {name.removeprefix("module."): tensor for name, tensor in loaded.get("state_dict", loaded).items()}
     (path,) = out.glob("*.safetensors")
     content = path.read_bytes()
@@ -51,4 +61,4 @@ def check(file: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "check": check}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    {"make": make, "resave": resave, "check": check}[sys.argv[1]](*map(Path, sys.argv[2:]))

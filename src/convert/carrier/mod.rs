@@ -7,6 +7,7 @@ mod deberta;
 mod opt;
 mod prepared;
 mod sentence_transformers;
+pub(super) mod word_vectors;
 
 use std::path::PathBuf;
 
@@ -18,7 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::TensorMeta;
 
 /// Every carrier, in the order in which they are asked.
-pub const CARRIERS: &[&dyn Carrier] = &[&opt::Opt, &deberta::DebertaV2, &sentence_transformers::SentenceTransformers];
+pub const CARRIERS: &[&dyn Carrier] =
+    &[&opt::Opt, &deberta::DebertaV2, &sentence_transformers::SentenceTransformers, &word_vectors::WordVectors];
 
 /// The choice of no carrier: the stub's loader reads the tables.
 pub const LOADER: &str = "loader";
@@ -29,7 +31,10 @@ const AUTO: &str = "auto";
 
 /// Every value of the choice.
 pub fn choices() -> Vec<&'static str> {
-    [LOADER, NATIVE, AUTO].into_iter().chain(CARRIERS.iter().map(|carrier| carrier.name())).collect()
+    // One library may read several architectures.
+    let mut choices: Vec<_> = [LOADER, NATIVE, AUTO].into_iter().chain(CARRIERS.iter().map(|one| one.name())).collect();
+    choices.dedup();
+    choices
 }
 
 /// A table as it is encoded.

@@ -53,12 +53,6 @@ impl Carrier for SentenceTransformers {
                 module.insert("name".into(), number.to_string().into());
             }
         }
-        let config = json!({
-            "in_features": rank(table),
-            "out_features": table.shape[1],
-            "bias": false,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        });
         let text = |value: Value| format!("{value:#}\n");
         let weights = Some(Path::new(&folder).join("model.safetensors"));
         Ok(Placed {
@@ -66,10 +60,20 @@ impl Carrier for SentenceTransformers {
             config: Vec::new(),
             files: vec![
                 (PathBuf::from(MODULES), text(modules.into_iter().map(Value::Object).collect())),
-                (Path::new(&folder).join("config.json"), text(config)),
+                (Path::new(&folder).join("config.json"), text(dense_of(table))),
             ],
         })
     }
+}
+
+/// The configuration of a Dense that holds the second factor.
+pub(super) fn dense_of(table: &Encoded<'_>) -> Value {
+    json!({
+        "in_features": rank(table),
+        "out_features": table.shape[1],
+        "bias": false,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    })
 }
 
 /// The list of modules, where the checkpoint has one.

@@ -25,6 +25,12 @@ pub(super) struct Header {
     pub(super) tensors: Vec<TensorMeta>,
     /// Where in the file each tensor's bytes are.
     pub(super) ranges: Vec<Range<usize>>,
+    /// Where in the file each tensor's type is, behind which its offset is.
+    pub(super) entries: Vec<usize>,
+    /// Where the data begin, from which offsets count.
+    pub(super) start: u64,
+    /// What divides offsets.
+    pub(super) alignment: u64,
 }
 
 /// A tensor and where its bytes begin in the data.
@@ -32,6 +38,8 @@ struct Entry {
     meta: TensorMeta,
     bytes: u64,
     offset: u64,
+    /// Where its type is.
+    at: usize,
 }
 
 impl Header {
@@ -76,8 +84,8 @@ impl Header {
         let start = (cursor.at() as u64).next_multiple_of(alignment);
         entries.sort_by_key(|entry| (entry.offset, entry.bytes));
         let ranges = cover(&entries, start, file.len() as u64)?;
-        let tensors = entries.into_iter().map(|entry| entry.meta).collect();
-        Ok(Header { metadata, tensors, ranges })
+        let (tensors, entries) = entries.into_iter().map(|entry| (entry.meta, entry.at)).unzip();
+        Ok(Header { metadata, tensors, ranges, entries, start, alignment })
     }
 }
 
@@ -120,6 +128,7 @@ impl Entry {
         }
         // The first one is the innermost.
         shape.reverse();
+        let at = cursor.at();
         let number = cursor.u32("the list of tensors").map_err(place)?;
         let dtype = types::dtype(number).ok_or_else(|| {
             place(Error::new(ErrorKind::Unsupported, "unknown ggml type")).found(format!("number {number}"))
@@ -136,7 +145,7 @@ impl Entry {
                 .expected(format!("rows of whole blocks of {}", dtype.block()))
                 .found(format!("{:?} of {dtype}", meta.shape))
         })?;
-        Ok(Entry { meta, bytes, offset })
+        Ok(Entry { meta, bytes, offset, at })
     }
 }
 

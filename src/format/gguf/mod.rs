@@ -6,6 +6,7 @@ mod blocks;
 mod cursor;
 mod header;
 mod reader;
+mod rewriter;
 mod types;
 mod value;
 
@@ -15,6 +16,7 @@ use super::{Format, Reader};
 use crate::error::Result;
 
 pub(crate) use blocks::decode;
+pub(crate) use reader::BlockRows;
 pub use value::Value;
 
 /// What a file begins with.

@@ -8,9 +8,10 @@ use std::path::Path;
 use super::cursor::malformed;
 use super::decode;
 use super::header::Header;
+use super::rewriter::Tables;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::map::MappedBytes;
-use crate::format::{Reader, matrix};
+use crate::format::{Reader, Rewriter, matrix};
 use crate::tensor::{Dtype, MappedRows, Precision, Rows, TensorMeta};
 
 /// A GGUF file whose header has been checked; its data stay on disk until they are looked at.
@@ -30,6 +31,13 @@ impl MappedFile {
         let header = Header::parse(&map).map_err(|error| error.at(path))?;
         let metadata = header.metadata.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
         Ok(MappedFile { map, header, metadata })
+    }
+}
+
+impl MappedFile {
+    /// What new files are planned from.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        Tables { file: &self.map, header: &self.header }
     }
 }
 
@@ -56,13 +64,8 @@ impl Reader for MappedFile {
         Ok(Box::new(BlockRows::new(bytes, meta.dtype, rows, columns)?))
     }
 
-    fn replaceable(&self) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "a GGUF file has no slot for the parts of a compressed table")
-            .expected("a checkpoint in another format")
-            .hint(
-                "compress the safetensors checkpoint that it was made from; to store the table in fewer bits here, use \
-                 `llama-quantize --token-embedding-type q8_0`",
-            ))
+    fn rewriter(&self) -> Option<&dyn Rewriter> {
+        Some(self)
     }
 
     fn file_bytes(&self) -> &[u8] {

@@ -40,6 +40,11 @@ const TYPES: &[(u32, Dtype)] = &[
     (41, Dtype::Q1_0),
 ];
 
+/// The number of a type.
+pub(super) fn number(dtype: Dtype) -> Option<u32> {
+    TYPES.iter().find(|(_, known)| *known == dtype).map(|(number, _)| *number)
+}
+
 /// The type that has `number`.
 pub(super) fn dtype(number: u32) -> Option<Dtype> {
     TYPES.iter().find(|(known, _)| *known == number).map(|(_, dtype)| *dtype)

@@ -87,7 +87,7 @@ impl WriteFormat for Npy {
         true
     }
 
-    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>> {
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>> {
         Ok(Box::new(writer::ArrayWriter::create(path, contents)?))
     }
 }
@@ -105,7 +105,7 @@ impl WriteFormat for Npz {
         "npz"
     }
 
-    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>> {
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>> {
         Ok(Box::new(writer::ArchiveWriter::create(path, contents)?))
     }
 }

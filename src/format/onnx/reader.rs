@@ -13,7 +13,6 @@ use super::wire::malformed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::map::MappedBytes;
 use crate::format::{DataFile, Reader, Rewriter, TensorUse, matrix};
-use crate::manifest::SEAL;
 use crate::tensor::{MappedRows, Rows, TensorMeta};
 
 /// Elements that are decoded at a time.
@@ -115,14 +114,6 @@ impl Reader for MappedModel {
                 }
             },
         }
-    }
-
-    fn replaceable(&self) -> Result<()> {
-        if !self.model.metadata.contains_key(SEAL) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Unsupported, "the model is compressed already")
-            .hint("start from the original, or `rankfold restore` this one first"))
     }
 
     fn rewriter(&self) -> Option<&dyn Rewriter> {

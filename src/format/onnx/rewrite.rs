@@ -9,12 +9,16 @@ use super::layout::{Edits, Layout};
 use super::reader::MappedModel;
 use super::writer::Writer;
 use super::{restore, surgery};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Contents, EncodedTable, Rewrite, Rewriter, WriteTensors};
 use crate::manifest::SEAL;
 
 impl Rewriter for MappedModel {
     fn accepts(&self, table: &EncodedTable<'_>) -> Result<()> {
+        if self.model.metadata.contains_key(SEAL) {
+            return Err(Error::new(ErrorKind::Unsupported, "the model is compressed already")
+                .hint("start from the original, or `rankfold restore` this one first"));
+        }
         surgery::encode(self, std::slice::from_ref(table)).map(|_| ())
     }
 
@@ -39,7 +43,7 @@ impl Rewrite for Rewritten<'_> {
         Ok(layout.model_bytes + layout.seal_bytes + layout.data_bytes)
     }
 
-    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>> {
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>> {
         let layout = Layout::new(self.file, &self.edits, contents)?;
         Ok(Box::new(Writer::create(path, &self.file.map, layout, contents.tensors)?))
     }

@@ -65,7 +65,7 @@ impl WriteFormat for Safetensors {
         "safetensors"
     }
 
-    fn create(&self, path: &Path, contents: &Contents<'_>) -> Result<Box<dyn WriteTensors>> {
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>> {
         let layout = Layout::new(contents.tensors, contents.metadata)?;
         Ok(Box::new(Writer::create(path, layout)?))
     }

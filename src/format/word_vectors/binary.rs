@@ -96,8 +96,8 @@ impl Table for Binary {
         })
     }
 
-    fn words(&self, file: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.each(file, 0..self.rows, |row| take(row.word))
+    fn words(&self, file: &[u8], rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.each(file, rows, |row| take(row.word))
     }
 }
 

@@ -6,15 +6,20 @@
 
 mod binary;
 mod fasttext;
+mod list;
 mod number;
 mod reader;
 mod table;
 mod text;
+mod writer;
 
 use std::path::Path;
 
-use super::{Format, Reader};
+use super::{Contents, Format, Reader, WriteFormat, WriteTensors};
 use crate::error::Result;
+
+pub use list::{WordList, escape};
+pub use reader::TABLE;
 
 /// Word vectors.
 pub struct WordVectors;
@@ -39,5 +44,50 @@ impl Format for WordVectors {
 
     fn open(&self, path: &Path) -> Result<Box<dyn Reader>> {
         Ok(Box::new(reader::MappedFile::open(path)?))
+    }
+}
+
+/// An encoding that word vectors are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// A word and d decimal numbers on each line, behind a first line of V and d.
+    Word2vecText,
+    /// A first line of V and d, then each word, a blank, d little-endian singles and a newline.
+    Word2vecBinary,
+    /// A word and d decimal numbers on each line.
+    GloveText,
+}
+
+impl WriteFormat for Encoding {
+    fn name(&self) -> &'static str {
+        match self {
+            Encoding::Word2vecText => "word2vec-text",
+            Encoding::Word2vecBinary => "word2vec-binary",
+            Encoding::GloveText => "glove-text",
+        }
+    }
+
+    fn summary(&self) -> &'static str {
+        match self {
+            Encoding::Word2vecText => "word2vec text: a line of V and d, then a word and its numbers a line",
+            Encoding::Word2vecBinary => "word2vec binary: a line of V and d, then words and singles",
+            Encoding::GloveText => "GloVe text: a word and its numbers a line",
+        }
+    }
+
+    fn extension(&self) -> &'static str {
+        match self {
+            // In a directory `.txt` is a vocabulary.
+            Encoding::Word2vecText | Encoding::GloveText => "vec",
+            Encoding::Word2vecBinary => "bin",
+        }
+    }
+
+    fn table_of_words(&self) -> Option<&'static str> {
+        Some(TABLE)
+    }
+
+    fn create<'c>(&self, path: &Path, contents: &Contents<'c>) -> Result<Box<dyn WriteTensors + 'c>> {
+        Ok(Box::new(writer::TableWriter::create(*self, path, contents)?))
     }
 }

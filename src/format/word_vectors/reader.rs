@@ -7,20 +7,21 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::Encoding;
 use super::binary::Binary;
 use super::fasttext::{self, Matrix, Model};
 use super::table::{Table, TableRows, malformed};
 use super::text::{self, Text};
 use crate::error::Result;
 use crate::format::map::MappedBytes;
-use crate::format::{Reader, Vocabulary};
+use crate::format::{Reader, Vocabulary, WriteFormat};
 use crate::tensor::{Dtype, Rows, TensorMeta};
 
 /// The table of words: an embedding of that name loads it.
-const WORDS: &str = "embedding.weight";
+pub const TABLE: &str = "embedding.weight";
 
 /// The rows of a fastText model's input matrix that are n-grams of characters.
-const SUBWORDS: &str = "subwords.weight";
+const SUBTABLE: &str = "subwords.weight";
 
 /// The output matrix of a fastText model.
 const OUTPUT: &str = "output.weight";
@@ -31,12 +32,12 @@ const PIECE: usize = 1 << 20;
 /// A file of word vectors whose rows were found; numbers are decoded when they are looked at.
 pub(super) struct MappedFile {
     map: MappedBytes,
-    encoding: Encoding,
+    form: Stored,
     tensors: Vec<TensorMeta>,
     metadata: BTreeMap<String, String>,
 }
 
-enum Encoding {
+enum Stored {
     Text(Text),
     Binary(Binary),
     Model(Box<Model>),
@@ -49,66 +50,68 @@ impl MappedFile {
         if map.is_empty() {
             return Err(malformed("the file is empty").at(path));
         }
-        let (encoding, name) = Encoding::find(&map).map_err(|error| error.at(path))?;
+        let (form, name) = Stored::find(&map).map_err(|error| error.at(path))?;
         let meta = |name: &str, (rows, columns): (usize, usize)| TensorMeta {
             name: name.to_owned(),
             dtype: Dtype::F32,
             shape: vec![rows, columns],
         };
-        let mut tensors = vec![meta(WORDS, encoding.table().shape())];
-        if let Encoding::Model(model) = &encoding {
+        let mut tensors = vec![meta(TABLE, form.table().shape())];
+        if let Stored::Model(model) = &form {
             let (rows, columns) = model.input().shape();
-            let others = [meta(SUBWORDS, (rows - model.shape().0, columns)), meta(OUTPUT, model.output().shape())];
+            let others = [meta(SUBTABLE, (rows - model.shape().0, columns)), meta(OUTPUT, model.output().shape())];
             tensors.extend(others.into_iter().filter(|meta| !meta.shape.contains(&0)));
         }
         let metadata = BTreeMap::from([("encoding".to_owned(), name.to_owned())]);
-        Ok(MappedFile { map, encoding, tensors, metadata })
+        Ok(MappedFile { map, form, tensors, metadata })
     }
 
     /// The table behind tensor `index`.
     fn table(&self, index: usize) -> Box<dyn Table + '_> {
         let name = self.tensors[index].name.as_str();
-        match &self.encoding {
-            Encoding::Model(model) if name == SUBWORDS => {
+        match &self.form {
+            Stored::Model(model) if name == SUBTABLE => {
                 Box::new(MatrixTable { matrix: model.input(), first: model.shape().0 })
             }
-            Encoding::Model(model) if name == OUTPUT => Box::new(MatrixTable { matrix: model.output(), first: 0 }),
-            encoding => Box::new(encoding.table()),
+            Stored::Model(model) if name == OUTPUT => Box::new(MatrixTable { matrix: model.output(), first: 0 }),
+            form => Box::new(form.table()),
         }
     }
 
     /// The place of a tensor that is stored as singles.
     fn stored(&self, index: usize) -> Option<Range<usize>> {
-        match (&self.encoding, self.tensors[index].name.as_str()) {
-            (Encoding::Model(model), SUBWORDS) => model.input().dense(model.shape().0),
-            (Encoding::Model(model), OUTPUT) => model.output().dense(0),
+        match (&self.form, self.tensors[index].name.as_str()) {
+            (Stored::Model(model), SUBTABLE) => model.input().dense(model.shape().0),
+            (Stored::Model(model), OUTPUT) => model.output().dense(0),
             _ => None,
         }
     }
 }
 
-impl Encoding {
+impl Stored {
     /// Tells the encoding of `file` and finds its rows.
     fn find(file: &[u8]) -> Result<(Self, &'static str)> {
         if file.starts_with(&fasttext::MAGIC) {
             let model = Model::index(file)?;
             let name = if model.is_quantized() { "fasttext-quantized" } else { "fasttext" };
-            return Ok((Encoding::Model(Box::new(model)), name));
+            return Ok((Stored::Model(Box::new(model)), name));
         }
         match text::header(file) {
             Some((header, start)) if text::is_binary(&file[start..], header.1) => {
-                Ok((Encoding::Binary(Binary::index(file, start, header)?), "word2vec-binary"))
+                Ok((Stored::Binary(Binary::index(file, start, header)?), Encoding::Word2vecBinary.name()))
             }
-            Some((header, start)) => Ok((Encoding::Text(Text::index(file, start, Some(header))?), "word2vec-text")),
-            None => Ok((Encoding::Text(Text::index(file, 0, None)?), "glove-text")),
+            Some((header, start)) => {
+                Ok((Stored::Text(Text::index(file, start, Some(header))?), Encoding::Word2vecText.name()))
+            }
+            None => Ok((Stored::Text(Text::index(file, 0, None)?), Encoding::GloveText.name())),
         }
     }
 
     fn table(&self) -> &dyn Table {
         match self {
-            Encoding::Text(text) => text,
-            Encoding::Binary(binary) => binary,
-            Encoding::Model(model) => model.as_ref(),
+            Stored::Text(text) => text,
+            Stored::Binary(binary) => binary,
+            Stored::Model(model) => model.as_ref(),
         }
     }
 }
@@ -170,8 +173,12 @@ impl Reader for MappedFile {
 }
 
 impl Vocabulary for MappedFile {
-    fn for_each(&self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.encoding.table().words(&self.map, take)
+    fn count(&self) -> usize {
+        self.form.table().shape().0
+    }
+
+    fn words(&self, rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.form.table().words(&self.map, rows, take)
     }
 }
 
@@ -195,7 +202,7 @@ impl Table for MatrixTable<'_> {
         Ok(())
     }
 
-    fn words(&self, _file: &[u8], _take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    fn words(&self, _file: &[u8], _rows: Range<usize>, _take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         Ok(())
     }
 }
@@ -209,7 +216,7 @@ impl Table for &dyn Table {
         (**self).read(file, rows, out)
     }
 
-    fn words(&self, file: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        (**self).words(file, take)
+    fn words(&self, file: &[u8], rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        (**self).words(file, rows, take)
     }
 }

@@ -13,8 +13,8 @@ pub(super) trait Table: Send + Sync {
     /// Decodes rows `rows` of `file` to `out`, row-major.
     fn read(&self, file: &[u8], rows: Range<usize>, out: &mut [f32]) -> Result<()>;
 
-    /// Calls `take` with the word of each row, in order.
-    fn words(&self, file: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+    /// Calls `take` with the word of each of `rows`, in order.
+    fn words(&self, file: &[u8], rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
 
 /// A table with the file that it is in.

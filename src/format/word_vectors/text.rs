@@ -103,10 +103,8 @@ impl Table for Text {
         })
     }
 
-    fn words(&self, file: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.each(file, 0..self.rows, |row, line| {
-            take(word(line, self.columns).map_err(|fault| self.refuse(row, fault))?)
-        })
+    fn words(&self, file: &[u8], rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.each(file, rows, |row, line| take(word(line, self.columns).map_err(|fault| self.refuse(row, fault))?))
     }
 }
 

@@ -1,6 +1,7 @@
 """Factor pairs in the places that architectures have for them: stock libraries load the output, no loader needed."""
 
 import json
+import sys
 
 import numpy
 import pytest
@@ -132,3 +133,30 @@ def test_a_static_embedding_is_followed_by_a_dense(tmp_path):
     restored, original = files_of(tmp_path / "dense"), files_of(tmp_path / "source")
     assert {name: data for name, data in restored.items() if not name.endswith(".safetensors")} == \
         {name: data for name, data in original.items() if not name.endswith(".safetensors")}
+
+
+def test_word_vectors_become_a_static_embedding(tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    table = torch.randn(90, 24, generator=torch.Generator().manual_seed(1)).cumsum(1).numpy()
+    # Words that need care in JSON, one that repeats, one that cannot be in a text, and ones that begin others.
+    words = [f"w{number}" for number in range(84)] + ["w", '"\\', "\u2581", "grün", "w3", "new york"]
+    with open(tmp_path / "vectors.txt", "w", encoding="utf-8") as file:
+        file.writelines(f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, table))
+    out = tmp_path / "out"
+    run("compress", tmp_path / "vectors.txt", "-o", out, "--rank", 7, "--carrier", "sentence-transformers")
+    run("verify", out, "--source", tmp_path / "vectors.txt")
+    run("restore", out, "-o", tmp_path / "dense")
+    sys.path.insert(0, str(out))
+    from word_vectors import WordVectors
+
+    dense = WordVectors(tmp_path / "dense")
+    pair = WordVectors(out)
+    assert pair.dimension == 24 and numpy.abs(pair["w3"] - dense["w3"]).max() <= 1e-4
+    model = SentenceTransformer(str(out), device="cpu")
+    assert [type(module).__name__ for module in model] == ["StaticEmbedding", "Dense"]
+    assert model[0].embedding.weight.shape == (90, 7)
+    texts = ["w1 w2 w3", 'grün "\\  \u2581\nw', "w7 wholly unknown w9", "nothing of it"]
+    known = [["w1", "w2", "w3"], ["grün", '"\\', "\u2581", "w"], ["w7", "w9"], []]
+    expected = [sum((dense[word] for word in one), numpy.zeros(24)) / max(1, len(one)) for one in known]
+    assert numpy.abs(model.encode(texts) - numpy.array(expected)).max() <= 1e-4

@@ -122,7 +122,7 @@ impl Table for Model {
         })
     }
 
-    fn words(&self, file: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.dictionary.each(file, 0..self.dictionary.words(), |_, word| take(word))
+    fn words(&self, file: &[u8], rows: Range<usize>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.dictionary.each(file, rows, |_, word| take(word))
     }
 }

@@ -1,0 +1,69 @@
+//! Encoding of rows each for itself: blocks of them on all cores, their errors measured on the way.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Measured;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::tensor::Rows;
+
+/// Numbers of a block.
+const BLOCK_VALUES: usize = 1 << 15;
+/// Blocks in flight, whatever the number of threads.
+const BLOCKS_AT_ONCE: usize = 64;
+
+/// Calls `encode` for blocks of `rows`, gives `sink` the bytes in order, and adds the errors up in that order.
+pub(super) fn encode_rows(
+    rows: &dyn Rows,
+    encode: &(dyn Fn(Range<usize>) -> Result<(Vec<u8>, Measured)> + Sync),
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    observer: &dyn Observer,
+) -> Result<Measured> {
+    let (count, columns) = rows.shape();
+    let height = (BLOCK_VALUES / columns.max(1)).max(1);
+    let starts: Vec<usize> = (0..count).step_by(height).collect();
+    let mut total = Measured::default();
+    for starts in starts.chunks(BLOCKS_AT_ONCE) {
+        observer.check()?;
+        let made: Vec<_> = starts.par_iter().map(|&start| encode(start..count.min(start + height))).collect();
+        for made in made {
+            let (bytes, own) = made?;
+            total.squared_norm += own.squared_norm;
+            total.squared_error += own.squared_error;
+            total.max_absolute_error = total.max_absolute_error.max(own.max_absolute_error);
+            sink(&bytes)?;
+            observer.advance(bytes.len() as u64);
+        }
+    }
+    Ok(total)
+}
+
+/// The numbers of rows `range`, all of which are finite.
+///
+/// # Errors
+/// [`ErrorKind::NonFinite`] with the first that is not.
+pub(super) fn finite(rows: &dyn Rows, range: &Range<usize>) -> Result<Vec<f64>> {
+    let columns = rows.shape().1;
+    let mut exact = vec![0.0f64; range.len() * columns];
+    rows.read_f64(range.clone(), &mut exact)?;
+    match exact.iter().position(|value| !value.is_finite()) {
+        None => Ok(exact),
+        Some(at) => Err(Error::new(ErrorKind::NonFinite, "a weight is not finite")
+            .expected("finite numbers only")
+            .found(format!("{} in row {}, column {}", exact[at], range.start + at / columns, at % columns))),
+    }
+}
+
+/// What rounding changed.
+pub(super) fn measured(exact: &[f64], rounded: impl Iterator<Item = f64>) -> Measured {
+    let mut sums = Measured::default();
+    for (exact, rounded) in exact.iter().zip(rounded) {
+        let error = (exact - rounded).abs();
+        sums.squared_norm += exact * exact;
+        sums.squared_error += error * error;
+        sums.max_absolute_error = sums.max_absolute_error.max(error);
+    }
+    sums
+}
