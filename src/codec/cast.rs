@@ -7,7 +7,7 @@ use super::{Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, Pa
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::plan::bytes_within_reduction;
-use crate::tensor::{Dtype, MappedRows, Rows, Store, TensorMeta};
+use crate::tensor::{Dtype, Rows, Store, TensorMeta};
 
 /// Rounding each number to a narrower float: F16 unless another dtype is asked for.
 pub struct Cast;
@@ -64,31 +64,29 @@ impl Codec for Cast {
         };
         let (rows, columns) = table.rows.shape();
         let part = TensorMeta { name: table.name.to_owned(), dtype, shape: vec![rows, columns] };
-        let measured = convert(table.rows, dtype, &mut |_| Ok(()), observer)?;
+        let weights = options.weights_of(rows)?;
+        let measured = convert(table.rows, dtype, weights.as_deref(), &mut |_| Ok(()), observer)?;
         let point = Point {
             setting: setting(dtype),
             parameters: part.elements().unwrap_or_default(),
             parts: vec![part],
-            squared_error: measured.squared_error,
+            squared_error: measured.objective(),
             retained_energy: None,
             flops_per_token: 0,
         };
-        Ok(Box::new(Casting { dtype, squared_norm: measured.squared_norm, point: [point] }))
+        Ok(Box::new(Casting { dtype, weights, squared_norm: measured.objective_norm(), point: [point] }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
         let dtype = dtype_of(setting)?;
-        let malformed = |found: String| {
-            Error::new(ErrorKind::Malformed, "not the part of a cast table")
-                .expected(format!("{dtype} [_, _]"))
-                .found(found)
+        let [part] = parts else {
+            return Err(Error::new(ErrorKind::Malformed, "not the part of a cast table")
+                .expected("1 part")
+                .found(parts.len().to_string()));
         };
-        let [part] = parts else { return Err(malformed(format!("{} parts", parts.len()))) };
         let shape = part.meta.matrix().filter(|_| part.meta.dtype == dtype);
-        let (rows, columns) = shape
-            .ok_or_else(|| malformed(format!("{} {:?}", part.meta.dtype, part.meta.shape)).tensor(&part.meta.name))?;
-        let rows = MappedRows::new(part.bytes, dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))?;
-        Ok(Box::new(rows))
+        let (_, columns) = shape.ok_or_else(|| part.misshapen(format!("{dtype} [_, _]")))?;
+        Ok(Box::new(part.floats(columns)?))
     }
 
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
@@ -123,6 +121,7 @@ fn dtype_of(setting: &Setting) -> Result<Dtype> {
 
 struct Casting {
     dtype: Dtype,
+    weights: Option<Vec<f64>>,
     squared_norm: f64,
     point: [Point; 1],
 }
@@ -146,7 +145,7 @@ impl Analysis for Casting {
         if point != 0 {
             return Err(Error::new(ErrorKind::Request, "no such operating point"));
         }
-        convert(rows, self.dtype, &mut |bytes| sink.write(0, bytes), observer)
+        convert(rows, self.dtype, self.weights.as_deref(), &mut |bytes| sink.write(0, bytes), observer)
     }
 }
 
@@ -154,6 +153,7 @@ impl Analysis for Casting {
 fn convert(
     rows: &dyn Rows,
     dtype: Dtype,
+    weights: Option<&[f64]>,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
@@ -163,13 +163,11 @@ fn convert(
     let mut total = Measured::default();
     for starts in starts.chunks(BLOCKS_AT_ONCE) {
         observer.check()?;
-        let block = |&start: &usize| convert_block(rows, start..count.min(start + height), dtype);
+        let block = |&start: &usize| convert_block(rows, start..count.min(start + height), dtype, weights);
         let made: Vec<Result<(Vec<u8>, Measured)>> = starts.par_iter().map(block).collect();
         for made in made {
             let (bytes, own) = made?;
-            total.squared_norm += own.squared_norm;
-            total.squared_error += own.squared_error;
-            total.max_absolute_error = total.max_absolute_error.max(own.max_absolute_error);
+            total.add(&own);
             sink(&bytes)?;
             observer.advance(bytes.len() as u64);
         }
@@ -177,7 +175,12 @@ fn convert(
     Ok(total)
 }
 
-fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -> Result<(Vec<u8>, Measured)> {
+fn convert_block(
+    rows: &dyn Rows,
+    range: std::ops::Range<usize>,
+    dtype: Dtype,
+    weights: Option<&[f64]>,
+) -> Result<(Vec<u8>, Measured)> {
     let columns = rows.shape().1;
     let mut exact = vec![0.0f64; range.len() * columns];
     rows.read_f64(range.clone(), &mut exact)?;
@@ -194,12 +197,7 @@ fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -
             .found(format!("{} in {}", overflow.value, place(overflow.index)))
             .hint("cast to a dtype of wider range with `--dtype bf16`")
     })?;
-    let mut sums = Measured::default();
-    for (exact, rounded) in exact.iter().zip(&rounded) {
-        let error = (exact - rounded).abs();
-        sums.squared_norm += exact * exact;
-        sums.squared_error += error * error;
-        sums.max_absolute_error = sums.max_absolute_error.max(error);
-    }
+    let weight = |row: usize| weights.map(|weights| weights[range.start + row]);
+    let sums = Measured::of_rows(&exact, &rounded, columns, weight);
     Ok((bytes, sums))
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
 use crate::observe::Observer;
 use crate::plan::{check_rank, largest_saving_rank, rank_for_reduction};
-use crate::tensor::{Dtype, MappedRows, Precision, Rows, Store, TensorMeta};
+use crate::tensor::{Dtype, Precision, Rows, Store, TensorMeta};
 
 /// Truncated singular value decomposition, stored as a factor pair.
 pub struct LowRank;
@@ -30,10 +30,6 @@ impl Codec for LowRank {
     fn reference(&self) -> &'static str {
         "Acharya, Goel, Metallinou, Dhillon, Online Embedding Compression for Text Classification using Low Rank \
          Matrix Factorization, AAAI 2019, arXiv 1811.00641"
-    }
-
-    fn weighs_rows(&self) -> bool {
-        true
     }
 
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
@@ -100,16 +96,7 @@ impl Codec for LowRank {
                 .expected("2 parts")
                 .found(parts.len().to_string()));
         };
-        let factor = |part: &Part<'p>| {
-            let (rows, columns) = part.meta.matrix().filter(|&(_, columns)| columns == rank).ok_or_else(|| {
-                Error::new(ErrorKind::Malformed, "a factor has another shape than its rank")
-                    .tensor(&part.meta.name)
-                    .expected(format!("[_, {rank}]"))
-                    .found(format!("{:?}", part.meta.shape))
-            })?;
-            MappedRows::new(part.bytes, part.meta.dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))
-        };
-        Ok(Box::new(Product::new(factor(left)?, &factor(right)?)?))
+        Ok(Box::new(Product::new(left.floats(rank)?, &right.floats(rank)?)?))
     }
 }
 

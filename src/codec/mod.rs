@@ -4,12 +4,14 @@
 //! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
+mod calibrate;
 mod cast;
 mod fixed_point;
 mod low_rank;
 mod low_rank_fixed;
 mod measure;
 pub mod packed;
+mod part;
 mod product;
 mod random;
 mod scale;
@@ -21,9 +23,12 @@ pub use fixed_point::{BITS, FixedPoint, Granularity, Symmetry};
 pub use low_rank::LowRank;
 pub use low_rank_fixed::{LowRankFixed, Variant};
 pub use measure::{measure, measure_weighted};
+pub use part::Part;
 pub use product::ProductQuantization;
-pub use transform::{Transform, rate_distortion_bound};
+pub use transform::Transform;
 pub use weights::RowWeights;
+
+pub use crate::linalg::{Measured, Split, Weighted};
 
 use std::sync::Arc;
 
@@ -58,6 +63,14 @@ pub struct Table<'a> {
     pub dtype: Dtype,
     /// The numbers.
     pub rows: &'a dyn Rows,
+}
+
+impl Table<'_> {
+    /// Bytes of the table in the source; the largest number there is where they are more.
+    pub fn bytes(&self) -> u64 {
+        let (rows, columns) = self.rows.shape();
+        (rows as u64).saturating_mul(columns as u64).saturating_mul(self.dtype.bytes() as u64)
+    }
 }
 
 /// What the user asked of a codec besides the target.
@@ -100,29 +113,6 @@ impl Options {
     /// [`ErrorKind::Request`] where there is another number of them.
     pub fn weights_of(&self, rows: usize) -> Result<Option<Vec<f64>>> {
         self.row_weights.as_ref().map(|weights| weights.of_rows(rows)).transpose()
-    }
-}
-
-/// How the singular values are divided between A and B of a factor pair.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Split {
-    /// The square root on each side: factors of equal norm, the best start for retraining.
-    #[default]
-    Balanced,
-    /// All in A; B has orthonormal rows.
-    Left,
-    /// All in B; A has orthonormal columns.
-    Right,
-}
-
-impl Split {
-    /// The word of flags and manifests.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Split::Balanced => "balanced",
-            Split::Left => "left",
-            Split::Right => "right",
-        }
     }
 }
 
@@ -190,11 +180,6 @@ pub trait Codec: Sync {
     /// Paper or specification that it follows.
     fn reference(&self) -> &'static str;
 
-    /// Whether it minimizes the weighted error where rows have weights.
-    fn weighs_rows(&self) -> bool {
-        false
-    }
-
     /// The setting that meets `target`: from shape and dtype alone, or of several that meet it the best for the
     /// numbers of `table`.
     ///
@@ -258,49 +243,4 @@ pub trait PartSink {
     /// # Errors
     /// Where the bytes cannot be stored, or are more than the part's shape holds.
     fn write(&mut self, part: usize, bytes: &[u8]) -> Result<()>;
-}
-
-/// A stored part of an encoded table.
-#[derive(Debug, Clone, Copy)]
-pub struct Part<'p> {
-    /// Name, dtype, shape.
-    pub meta: &'p TensorMeta,
-    /// The elements: packed, row-major, little-endian.
-    pub bytes: &'p [u8],
-}
-
-/// Errors of an encoded table against its source, measured on the bytes written.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Measured {
-    /// `||W||_F^2`.
-    pub squared_norm: f64,
-    /// `||W - decode||_F^2`.
-    pub squared_error: f64,
-    /// `max |W - decode|`.
-    pub max_absolute_error: f64,
-    /// The same sums with weights of rows, where there are any.
-    pub weighted: Option<Weighted>,
-}
-
-/// Sums over rows, each times the row's weight.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Weighted {
-    /// `||D^(1/2) W||_F^2`, where D holds the weights.
-    pub squared_norm: f64,
-    /// `||D^(1/2) (W - decode)||_F^2`.
-    pub squared_error: f64,
-}
-
-impl Weighted {
-    /// `||D^(1/2) (W - decode)||_F / ||D^(1/2) W||_F`; 0 for a table of zeros.
-    pub fn relative_frobenius_error(&self) -> f64 {
-        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
-    }
-}
-
-impl Measured {
-    /// `||W - decode||_F / ||W||_F`; 0 for a table of zeros.
-    pub fn relative_frobenius_error(&self) -> f64 {
-        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
-    }
 }

@@ -86,7 +86,7 @@ pub(super) fn contest(prepared: &mut Prepared<'_>, observer: &dyn Observer) -> R
         let table = &mut prepared.tables[index];
         measured.sort_by(|(a, first), (b, second)| {
             let bytes = |point: &usize| table.points[*point].bytes();
-            first.squared_error.total_cmp(&second.squared_error).then(bytes(a).cmp(&bytes(b)))
+            first.objective().total_cmp(&second.objective()).then(bytes(a).cmp(&bytes(b)))
         });
         let mut measured = measured.into_iter();
         let Some((winner, _)) = measured.next() else {
@@ -131,7 +131,8 @@ fn measure(prepared: &Prepared<'_>, table: &Chosen<'_>, point: usize, observer: 
     let demand = Demand::Only(&table.points[point].setting);
     let analysis = codec.analyze(&view, &prepared.request.options, demand, observer)?;
     let encoded = Encoded::new(analysis.as_ref(), rows, 0, observer)?;
-    codec::measure(rows, encoded.decode(codec)?.as_ref(), observer)
+    let weights = prepared.request.options.weights_of(rows.shape().0)?;
+    codec::measure_weighted(rows, encoded.decode(codec)?.as_ref(), weights.as_deref(), observer)
 }
 
 fn runner_up(table: &Chosen<'_>, point: usize, found: Measured) -> RunnerUp {

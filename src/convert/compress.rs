@@ -96,12 +96,6 @@ impl<'c> Prepared<'c> {
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
         }
         let codecs = auto::codecs(&request.method)?;
-        if request.options.row_weights.is_some() && !codecs.iter().all(|codec| codec.weighs_rows()) {
-            let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
-            return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
-                .expected(names.collect::<Vec<_>>().join(" or "))
-                .found(format!("`{}`", request.method)));
-        }
         let selected = checkpoint.select(&Selection::new(&request.include, &request.exclude)?)?;
         let overrides = Overrides::new(request.overrides.clone());
         let names: Vec<_> = selected.iter().map(|one| checkpoint.meta(one.table).name.as_str()).collect();
