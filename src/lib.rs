@@ -26,5 +26,7 @@ pub mod report;
 pub mod schedule;
 pub mod stub;
 pub mod tensor;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

@@ -13,7 +13,7 @@ mod measure;
 pub mod packed;
 mod part;
 mod product;
-mod random;
+pub(crate) mod random;
 mod scale;
 mod transform;
 mod weights;

@@ -1,0 +1,3 @@
+//! Classifiers of sentences, whose embedding tables are compressed and trained again.
+
+pub mod data;
