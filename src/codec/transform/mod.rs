@@ -108,18 +108,23 @@ impl Codec for Transform {
             milestones.iter().map(|milestone| milestone.squared_error + learned.outside()).collect();
         let mut only = None;
         let tries = learned.tries(&milestones);
-        let mut errors = calibrated(&modelled, tries, |at| {
+        let errors = calibrated(&modelled, tries, |at| {
             let fitted = Fitted::new(&learned, &learned.path.bits(&milestones[at]), observer)?;
             let lost = fitted.lost * learned.squared_norm;
             only = Some(fitted);
             Ok(lost)
         })?;
-        // Nobody need pay more for less, and a sample may say so of neighbours.
+        // Nobody need pay more for less: on a table of few rows a point may be less lucky than a smaller one.
         let mut least = f64::INFINITY;
-        errors.iter_mut().for_each(|error| {
-            least = least.min(*error);
-            *error = least;
-        });
+        let (milestones, errors): (Vec<_>, Vec<_>) = milestones
+            .into_iter()
+            .zip(errors)
+            .filter(|&(_, error)| {
+                let better = error < least;
+                least = least.min(error);
+                better
+            })
+            .unzip();
         let only = only.filter(|_| milestones.len() == 1);
         let points = milestones
             .iter()
