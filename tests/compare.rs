@@ -332,12 +332,8 @@ fn with_weights_of_rows_both_errors_are_measured_and_the_weighted_one_decides() 
                 assert_eq!(one.minimized_error(), least);
             }
             let codec = codec::find(&entry.method).unwrap();
-            let mut options = request.options.clone();
-            if !codec.weighs_rows() {
-                options.row_weights = None;
-            }
             let demand = Demand::Only(&one.setting);
-            let analysis = codec.analyze(&table, &options, demand, &Silent).unwrap();
+            let analysis = codec.analyze(&table, &request.options, demand, &Silent).unwrap();
             let encoded = Encoded::new(analysis.as_ref(), &rows, 0, &Silent).unwrap();
             let decoded = encoded.decode(codec).unwrap();
             let expected = quality(&rows, decoded.as_ref(), Some(&weights), &Silent).unwrap();

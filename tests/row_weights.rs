@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use nalgebra::DMatrix;
 use rankfold::ErrorKind;
-use rankfold::codec::{Codec, LowRank, LowRankFixed, Options, ProductQuantization, RowWeights, Setting};
+use rankfold::codec::{
+    CODECS, Cast, Codec, FixedPoint, LowRank, LowRankFixed, Options, ProductQuantization, RowWeights, Setting,
+    Transform,
+};
 use serde_json::{Value, json};
 use support::encoded::{Dense, Encoded, noise};
 use support::{assert_verifies, compress, fixture, minilm, rankfold};
@@ -20,14 +23,25 @@ fn setting(value: Value) -> Setting {
     value.as_object().unwrap().clone()
 }
 
-fn settings() -> [(&'static dyn Codec, Setting); 3] {
+/// Codecs that can give to one row what another does without.
+fn minimizing() -> [(&'static dyn Codec, Setting); 4] {
     let fixed = json!({ "rank": 5, "left_bits": 4, "right_bits": 4, "variant": "ours" });
     let product = json!({ "subquantizers": 3, "bits": 4, "rotation": false, "norms": false, "seed": 0 });
     [
         (&LowRank, setting(json!({ "rank": 3 }))),
         (&LowRankFixed, setting(fixed)),
+        (&Transform, setting(json!({ "bytes": 3500, "columns": 12 }))),
         (&ProductQuantization, setting(product)),
     ]
+}
+
+/// Every codec: those too that round each row, or each number, for itself.
+fn settings() -> Vec<(&'static dyn Codec, Setting)> {
+    let row = json!({ "bits": 4, "granularity": "row", "scheme": "symmetric", "scale_dtype": "F16" });
+    let table = json!({ "bits": 3, "granularity": "tensor", "scheme": "affine", "scale_dtype": "F32" });
+    let alone: [(&'static dyn Codec, Setting); 3] =
+        [(&FixedPoint, setting(row)), (&FixedPoint, setting(table)), (&Cast, setting(json!({ "dtype": "BF16" })))];
+    minimizing().into_iter().chain(alone).collect()
 }
 
 /// The weighted relative error by definition.
@@ -60,18 +74,36 @@ fn the_weighted_error_of_a_factor_pair_is_the_best_there_is() {
 }
 
 #[test]
-fn every_codec_that_weighs_rows_lowers_the_weighted_error_and_measures_it() {
+fn every_codec_measures_the_weighted_error_beside_the_plain_one() {
     let dense = Dense::singles(600, 12, |i, j| noise(i, j) * (1.0 + (i / 300 * j) as f64) / (1 + j) as f64);
     let weights = RowWeights::Zipf.of_rows(600).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
     for (codec, setting) in settings() {
-        assert!(codec.weighs_rows());
+        seen.insert(codec.name());
         let with = Encoded::new(codec, &dense, &options(RowWeights::Zipf), &setting);
-        let without = Encoded::new(codec, &dense, &Options::default(), &setting);
-        let error = |encoded: &Encoded| weighted_error(&dense.matrix(), &encoded.decode(codec), &weights);
-        assert!(error(&with) < error(&without), "{}: {} {}", codec.name(), error(&with), error(&without));
+        let decoded = with.decode(codec);
+        let expected = weighted_error(&dense.matrix(), &decoded, &weights);
         let measured = with.measured.weighted.unwrap().relative_frobenius_error();
-        assert!((measured - error(&with)).abs() <= 1e-5, "{}", codec.name());
+        assert!((measured - expected).abs() <= 1e-5 * expected, "{}: {measured} {expected}", codec.name());
+        let plain = (&dense.matrix() - decoded).norm() / dense.matrix().norm();
+        assert!((with.measured.relative_frobenius_error() - plain).abs() <= 1e-5 * plain, "{}", codec.name());
+        let without = Encoded::new(codec, &dense, &Options::default(), &setting);
         assert!(without.measured.weighted.is_none());
+    }
+    assert_eq!(seen.len(), CODECS.len());
+}
+
+#[test]
+fn codecs_that_can_choose_between_rows_lower_the_weighted_error() {
+    let dense = Dense::singles(600, 12, |i, j| noise(i, j) * (1.0 + (i / 300 * j) as f64) / (1 + j) as f64);
+    let weights = RowWeights::Zipf.of_rows(600).unwrap();
+    for (codec, setting) in minimizing() {
+        let error = |options: &Options| {
+            let encoded = Encoded::new(codec, &dense, options, &setting);
+            weighted_error(&dense.matrix(), &encoded.decode(codec), &weights)
+        };
+        let (with, without) = (error(&options(RowWeights::Zipf)), error(&Options::default()));
+        assert!(with < without, "{}: {with} {without}", codec.name());
     }
 }
 
@@ -127,12 +159,16 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_method_that_would_ignore_the_weights_is_refused() {
-    let out = tempfile::tempdir().unwrap();
-    let flags = ["--method", "cast", "--reduction", "0.5", "--row-weights", "zipf"];
-    let failed = compress(&fixture("bert-encoder"), &out.path().join("out"), &flags).assert().code(1);
-    let text = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
-    assert!(text.contains("takes no weights of rows") && text.contains("low-rank or"), "{text}");
+fn every_method_takes_weights_and_plans_by_the_weighted_error() {
+    let directory = tempfile::tempdir().unwrap();
+    for method in CODECS.iter().map(|codec| codec.name()).chain(["auto"]) {
+        let out = directory.path().join(method);
+        let flags = ["--method", method, "--target-size", "75%", "--row-weights", "zipf"];
+        compress(&fixture("bert-encoder"), &out, &flags).assert().code(0);
+        let errors = manifest(&out)["tables"][0]["errors"].clone();
+        assert!(errors["weighted_relative_frobenius"].is_f64(), "{method}: {errors}");
+        assert_verifies(&out);
+    }
 }
 
 fn manifest(out: &Path) -> Value {

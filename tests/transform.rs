@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use rankfold::ErrorKind;
 use rankfold::checkpoint::Checkpoint;
 use rankfold::codec::{
-    Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table, Transform,
-    measure, rate_distortion_bound,
+    Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table, Transform, measure,
 };
 use rankfold::linalg;
 use rankfold::observe::Silent;
@@ -112,8 +111,8 @@ fn real_word_table_is_within_the_stated_errors_at_every_size() {
     let checkpoint = real_table();
     let rows = checkpoint.rows(checkpoint.find(WORDS).expect("the word table")).unwrap();
     let analysis = analyze(rows.as_ref(), Dtype::F32, Demand::Ladder).unwrap();
-    // The first trial had 0.152 at 3.2 bits and 0.387 at 1.6.
-    for (bits, most) in [(4.0, 0.0765), (3.2, 0.128), (2.0, 0.266), (1.6, 0.341), (1.0, 0.493)] {
+    // The first trial had 0.152 at 3.2 bits and 0.387 at 1.6; half of the way to the bound is 0.1216 and 0.3315.
+    for (bits, most) in [(4.0, 0.0725), (3.2, 0.1216), (2.0, 0.258), (1.6, 0.3315), (1.0, 0.489)] {
         let at = point_within(analysis.as_ref(), bits, rows.shape());
         let (stored, measured) = encode(analysis.as_ref(), rows.as_ref(), at);
         let bytes: usize = stored.parts.iter().map(|(_, bytes)| bytes.len()).sum();
@@ -122,18 +121,7 @@ fn real_word_table_is_within_the_stated_errors_at_every_size() {
             (measured.relative_frobenius_error(), relative(&analysis.points()[at], analysis.as_ref()));
         println!("{bits} bits: {found}, predicted {predicted}");
         assert!(found <= most, "{bits} bits: {found}");
-        //XXassert!((found / predicted - 1.0).abs() < 0.02, "{bits} bits: {found}, predicted {predicted}");
-    }
-}
-
-#[test]
-fn real_spectrum_has_the_bound_of_reverse_water_filling() {
-    let checkpoint = real_table();
-    let rows = checkpoint.rows(checkpoint.find(WORDS).expect("the word table")).unwrap();
-    let spectrum = linalg::spectrum(rows.as_ref(), &Silent).unwrap();
-    for (bits, expected) in [(4.0, 0.0523), (3.2, 0.0911), (2.0, 0.209), (1.6, 0.276), (1.0, 0.422)] {
-        let bound = rate_distortion_bound(&spectrum.energies, bits);
-        assert!((bound / expected - 1.0).abs() < 2e-3, "{bits} bits: {bound}, expected {expected}");
+        assert!((found / predicted - 1.0).abs() < 0.02, "{bits} bits: {found}, predicted {predicted}");
     }
 }
 
@@ -171,18 +159,27 @@ fn every_point_has_the_bytes_and_about_the_error_that_were_predicted() {
                 measured.squared_error,
                 "{name}"
             );
-            if name == "axes" {
-                // Components that are zero in most rows: the trellis cannot stay at one level, which is not foreseen.
-                continue;
-            }
             let predicted = analysis.points()[at].squared_error;
-            // Tables of some hundred rows have too few for each level for a closer prediction.
             // Rounding of singles is all that remains where a table is met exactly.
             let exact = 1e-10 * analysis.squared_norm();
-            assert!(measured.squared_error <= 1.5 * predicted + exact, "{name}, point {at}: {predicted}, {measured:?}");
-            assert!(measured.squared_error >= 0.1 * predicted - exact, "{name}, point {at}: {predicted}, {measured:?}");
+            assert!(measured.squared_error <= 1.2 * predicted + exact, "{name}, point {at}: {predicted}, {measured:?}");
+            assert!(measured.squared_error >= 0.8 * predicted - exact, "{name}, point {at}: {predicted}, {measured:?}");
         }
     }
+}
+
+#[test]
+fn a_sparse_table_is_no_worse_than_scalar_quantizers_of_its_components() {
+    // Zeros in most rows of each column, of which a trellis would have to leave its level in every other row.
+    let table = Dense::new(4000, 8, |i, j| if i % 8 == j { 1.0 + noise(i, j) } else { 0.0 });
+    let rows = table.rows();
+    let analysis = analyze(&rows, table.dtype, Demand::Ladder).unwrap();
+    let at = analysis.points().partition_point(|point| point.bytes() <= 4000 * 4 + 4000) - 1;
+    let (stored, measured) = encode(analysis.as_ref(), &rows, at);
+    // Three bits a number: zero and seven levels for numbers that are uniform over two.
+    assert!(stored.parts[1].1.iter().all(|&bits| bits <= 4), "{:?}", stored.parts[1].1);
+    let uniform = (2.0f64 / 7.0).powi(2) / 12.0 * 500.0 * 8.0;
+    assert!(measured.squared_error <= 1.5 * uniform, "{measured:?}, {uniform}");
 }
 
 #[test]
@@ -203,7 +200,10 @@ fn one_point_is_found_again_by_its_setting() {
     let ladder = analyze(&rows, table.dtype, Demand::Ladder).unwrap();
     for at in [0, ladder.points().len() / 2, ladder.points().len() - 1] {
         let only = analyze(&rows, table.dtype, Demand::Only(&ladder.points()[at].setting)).unwrap();
-        assert_eq!(only.points(), &ladder.points()[at..=at]);
+        let (only_point, point) = (&only.points()[0], &ladder.points()[at]);
+        assert_eq!((&only_point.setting, &only_point.parts), (&point.setting, &point.parts));
+        // Both were tried out; of points between, the ladder only knows what lies around them.
+        assert!((only_point.squared_error / point.squared_error - 1.0).abs() < 0.1, "{only_point:?} {point:?}");
         assert_eq!(encode(only.as_ref(), &rows, 0).0.parts, encode(ladder.as_ref(), &rows, at).0.parts);
     }
 }

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::rowwise::{encode_rows, finite, measured};
+use super::rowwise::{encode_rows, finite};
 use super::{
     Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Table,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::plan::bytes_within_reduction;
-use crate::tensor::{Dtype, MappedRows, Rows, Store, TensorMeta};
+use crate::tensor::{Dtype, Rows, Store, TensorMeta};
 
 /// Rounding each number to a narrower float: F16 unless another dtype is asked for.
 pub struct Cast;
@@ -62,31 +62,29 @@ impl Codec for Cast {
         };
         let (rows, columns) = table.rows.shape();
         let part = TensorMeta { name: table.name.to_owned(), dtype, shape: vec![rows, columns] };
-        let measured = convert(table.rows, dtype, &mut |_| Ok(()), observer)?;
+        let weights = options.weights_of(rows)?;
+        let measured = convert(table.rows, dtype, weights.as_deref(), &mut |_| Ok(()), observer)?;
         let point = Point {
             setting: setting(dtype),
             parameters: part.elements().unwrap_or_default(),
             parts: vec![part],
-            squared_error: measured.squared_error,
+            squared_error: measured.objective(),
             retained_energy: None,
             flops_per_token: 0,
         };
-        Ok(Box::new(Casting { dtype, squared_norm: measured.squared_norm, point: [point] }))
+        Ok(Box::new(Casting { dtype, weights, squared_norm: measured.objective_norm(), point: [point] }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
         let dtype = dtype_of(setting)?;
-        let malformed = |found: String| {
-            Error::new(ErrorKind::Malformed, "not the part of a cast table")
-                .expected(format!("{dtype} [_, _]"))
-                .found(found)
+        let [part] = parts else {
+            return Err(Error::new(ErrorKind::Malformed, "not the part of a cast table")
+                .expected("1 part")
+                .found(parts.len().to_string()));
         };
-        let [part] = parts else { return Err(malformed(format!("{} parts", parts.len()))) };
         let shape = part.meta.matrix().filter(|_| part.meta.dtype == dtype);
-        let (rows, columns) = shape
-            .ok_or_else(|| malformed(format!("{} {:?}", part.meta.dtype, part.meta.shape)).tensor(&part.meta.name))?;
-        let rows = MappedRows::new(part.bytes, dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))?;
-        Ok(Box::new(rows))
+        let (_, columns) = shape.ok_or_else(|| part.misshapen(format!("{dtype} [_, _]")))?;
+        Ok(Box::new(part.floats(columns)?))
     }
 
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
@@ -125,6 +123,7 @@ fn dtype_of(setting: &Setting) -> Result<Dtype> {
 
 struct Casting {
     dtype: Dtype,
+    weights: Option<Vec<f64>>,
     squared_norm: f64,
     point: [Point; 1],
 }
@@ -148,7 +147,7 @@ impl Analysis for Casting {
         if point != 0 {
             return Err(Error::new(ErrorKind::Request, "no such operating point"));
         }
-        convert(rows, self.dtype, &mut |bytes| sink.write(0, bytes), observer)
+        convert(rows, self.dtype, self.weights.as_deref(), &mut |bytes| sink.write(0, bytes), observer)
     }
 }
 
@@ -156,13 +155,19 @@ impl Analysis for Casting {
 fn convert(
     rows: &dyn Rows,
     dtype: Dtype,
+    weights: Option<&[f64]>,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    encode_rows(rows, &|range| convert_block(rows, range, dtype), sink, observer)
+    encode_rows(rows, &|range| convert_block(rows, range, dtype, weights), sink, observer)
 }
 
-fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -> Result<(Vec<u8>, Measured)> {
+fn convert_block(
+    rows: &dyn Rows,
+    range: std::ops::Range<usize>,
+    dtype: Dtype,
+    weights: Option<&[f64]>,
+) -> Result<(Vec<u8>, Measured)> {
     let columns = rows.shape().1;
     let exact = finite(rows, &range)?;
     let place = |index: usize| format!("row {}, column {}", range.start + index / columns, index % columns);
@@ -173,5 +178,7 @@ fn convert_block(rows: &dyn Rows, range: std::ops::Range<usize>, dtype: Dtype) -
             .found(format!("{} in {}", overflow.value, place(overflow.index)))
             .hint("cast to a dtype of wider range with `--dtype bf16`")
     })?;
-    Ok((bytes, measured(&exact, rounded.into_iter())))
+    let weight = |row: usize| weights.map(|weights| weights[range.start + row]);
+    let sums = Measured::of_rows(&exact, &rounded, columns, weight);
+    Ok((bytes, sums))
 }

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::weights::WeightedRows;
 use super::{
-    Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Split,
-    Table,
+    Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting,
+    Split, Table,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
 use crate::observe::Observer;
 use crate::plan::{check_rank, largest_saving_rank, rank_for_reduction};
-use crate::tensor::{Dtype, MappedRows, Precision, Rows, Store, TensorMeta};
+use crate::tensor::{Dtype, Precision, Rows, Store, TensorMeta};
 
 /// Truncated singular value decomposition, stored as a factor pair.
 pub struct LowRank;
@@ -33,10 +33,6 @@ impl Codec for LowRank {
     fn reference(&self) -> &'static str {
         "Acharya, Goel, Metallinou, Dhillon, Online Embedding Compression for Text Classification using Low Rank \
          Matrix Factorization, AAAI 2019, arXiv 1811.00641"
-    }
-
-    fn weighs_rows(&self) -> bool {
-        true
     }
 
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
@@ -103,16 +99,7 @@ impl Codec for LowRank {
                 .expected("2 parts")
                 .found(parts.len().to_string()));
         };
-        let factor = |part: &Part<'p>| {
-            let (rows, columns) = part.meta.matrix().filter(|&(_, columns)| columns == rank).ok_or_else(|| {
-                Error::new(ErrorKind::Malformed, "a factor has another shape than its rank")
-                    .tensor(&part.meta.name)
-                    .expected(format!("[_, {rank}]"))
-                    .found(format!("{:?}", part.meta.shape))
-            })?;
-            MappedRows::new(part.bytes, part.meta.dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))
-        };
-        Ok(Box::new(Product::new(factor(left)?, &factor(right)?)?))
+        Ok(Box::new(Product::new(left.floats(rank)?, &right.floats(rank)?)?))
     }
 
     fn arithmetic(&self, _setting: &Setting) -> Result<Arithmetic> {

@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{Measured, Weighted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::linalg::{check_entries, check_finite};
+use crate::linalg::{Measured, check_entries, check_finite};
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
@@ -103,59 +102,4 @@ fn measure_block(
     decoded.read_f64(rows, &mut found)?;
     let weight = |row: usize| weights.and_then(|weights| weights.get(first + row)).copied();
     Ok(Measured::of_rows(&expected, &found, columns, weight))
-}
-
-impl Measured {
-    /// Compares rows of `columns` numbers; `weight(i)` is that of row `i` of the slices.
-    pub(super) fn of_rows<T: Copy + Into<f64>>(
-        source: &[T],
-        decoded: &[T],
-        columns: usize,
-        weight: impl Fn(usize) -> Option<f64>,
-    ) -> Self {
-        let mut total = Measured::default();
-        let rows = source.chunks_exact(columns.max(1)).zip(decoded.chunks_exact(columns.max(1)));
-        for (index, (source, decoded)) in rows.enumerate() {
-            let mut row = Measured::default();
-            for (&source, &decoded) in source.iter().zip(decoded) {
-                let (source, difference) = (source.into(), source.into() - decoded.into());
-                row.squared_norm += source * source;
-                row.squared_error += difference * difference;
-                row.max_absolute_error = row.max_absolute_error.max(difference.abs());
-            }
-            row.weighted = weight(index).map(|weight| Weighted {
-                squared_norm: weight * row.squared_norm,
-                squared_error: weight * row.squared_error,
-            });
-            total.add(&row);
-        }
-        total
-    }
-
-    /// Adds what was measured on other rows.
-    pub(super) fn add(&mut self, other: &Measured) {
-        self.squared_norm += other.squared_norm;
-        self.squared_error += other.squared_error;
-        self.max_absolute_error = self.max_absolute_error.max(other.max_absolute_error);
-        if let Some(other) = other.weighted {
-            let own = self.weighted.get_or_insert_default();
-            own.squared_norm += other.squared_norm;
-            own.squared_error += other.squared_error;
-        }
-    }
-
-    /// What was measured on a table whose numbers are `factor` times as large.
-    pub(super) fn scaled(self, factor: f64) -> Self {
-        // In two steps, since the square of the factor may have no double.
-        let square = |value: f64| value * factor * factor;
-        Measured {
-            squared_norm: square(self.squared_norm),
-            squared_error: square(self.squared_error),
-            max_absolute_error: self.max_absolute_error * factor,
-            weighted: self.weighted.map(|weighted| Weighted {
-                squared_norm: square(weighted.squared_norm),
-                squared_error: square(weighted.squared_error),
-            }),
-        }
-    }
 }

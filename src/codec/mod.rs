@@ -5,6 +5,7 @@
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
 mod arithmetic;
+mod calibrate;
 mod cast;
 mod fixed_point;
 mod ggml;
@@ -12,6 +13,7 @@ mod low_rank;
 mod low_rank_fixed;
 mod measure;
 pub mod packed;
+mod part;
 mod product;
 pub(crate) mod random;
 mod rowwise;
@@ -26,9 +28,12 @@ pub use ggml::{BlockType, Ggml};
 pub use low_rank::LowRank;
 pub use low_rank_fixed::{LowRankFixed, Variant};
 pub use measure::{measure, measure_weighted};
+pub use part::Part;
 pub use product::ProductQuantization;
-pub use transform::{Transform, rate_distortion_bound};
+pub use transform::Transform;
 pub use weights::RowWeights;
+
+pub use crate::linalg::{Measured, Split, Weighted};
 
 use std::sync::Arc;
 
@@ -64,6 +69,14 @@ pub struct Table<'a> {
     pub dtype: Dtype,
     /// The numbers.
     pub rows: &'a dyn Rows,
+}
+
+impl Table<'_> {
+    /// Bytes of the table in the source; the largest number there is where they are more.
+    pub fn bytes(&self) -> u64 {
+        let (rows, columns) = self.rows.shape();
+        (rows as u64).saturating_mul(columns as u64).saturating_mul(self.dtype.bytes() as u64)
+    }
 }
 
 /// What the user asked of a codec besides the target.
@@ -108,29 +121,6 @@ impl Options {
     /// [`ErrorKind::Request`] where there is another number of them.
     pub fn weights_of(&self, rows: usize) -> Result<Option<Vec<f64>>> {
         self.row_weights.as_ref().map(|weights| weights.of_rows(rows)).transpose()
-    }
-}
-
-/// How the singular values are divided between A and B of a factor pair.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Split {
-    /// The square root on each side: factors of equal norm, the best start for retraining.
-    #[default]
-    Balanced,
-    /// All in A; B has orthonormal rows.
-    Left,
-    /// All in B; A has orthonormal columns.
-    Right,
-}
-
-impl Split {
-    /// The word of flags and manifests.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Split::Balanced => "balanced",
-            Split::Left => "left",
-            Split::Right => "right",
-        }
     }
 }
 
@@ -202,11 +192,6 @@ pub trait Codec: Sync {
 
     /// Whether [`Options::block_type`] means something to it.
     fn has_block_types(&self) -> bool {
-        false
-    }
-
-    /// Whether it minimizes the weighted error where rows have weights.
-    fn weighs_rows(&self) -> bool {
         false
     }
 
@@ -282,49 +267,4 @@ pub trait PartSink {
     /// # Errors
     /// Where the bytes cannot be stored, or are more than the part's shape holds.
     fn write(&mut self, part: usize, bytes: &[u8]) -> Result<()>;
-}
-
-/// A stored part of an encoded table.
-#[derive(Debug, Clone, Copy)]
-pub struct Part<'p> {
-    /// Name, dtype, shape.
-    pub meta: &'p TensorMeta,
-    /// The elements: packed, row-major, little-endian.
-    pub bytes: &'p [u8],
-}
-
-/// Errors of an encoded table against its source, measured on the bytes written.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Measured {
-    /// `||W||_F^2`.
-    pub squared_norm: f64,
-    /// `||W - decode||_F^2`.
-    pub squared_error: f64,
-    /// `max |W - decode|`.
-    pub max_absolute_error: f64,
-    /// The same sums with weights of rows, where there are any.
-    pub weighted: Option<Weighted>,
-}
-
-/// Sums over rows, each times the row's weight.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Weighted {
-    /// `||D^(1/2) W||_F^2`, where D holds the weights.
-    pub squared_norm: f64,
-    /// `||D^(1/2) (W - decode)||_F^2`.
-    pub squared_error: f64,
-}
-
-impl Weighted {
-    /// `||D^(1/2) (W - decode)||_F / ||D^(1/2) W||_F`; 0 for a table of zeros.
-    pub fn relative_frobenius_error(&self) -> f64 {
-        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
-    }
-}
-
-impl Measured {
-    /// `||W - decode||_F / ||W||_F`; 0 for a table of zeros.
-    pub fn relative_frobenius_error(&self) -> f64 {
-        if self.squared_norm == 0.0 { 0.0 } else { (self.squared_error / self.squared_norm).sqrt() }
-    }
 }

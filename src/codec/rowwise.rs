@@ -30,9 +30,7 @@ pub(super) fn encode_rows(
         let made: Vec<_> = starts.par_iter().map(|&start| encode(start..count.min(start + height))).collect();
         for made in made {
             let (bytes, own) = made?;
-            total.squared_norm += own.squared_norm;
-            total.squared_error += own.squared_error;
-            total.max_absolute_error = total.max_absolute_error.max(own.max_absolute_error);
+            total.add(&own);
             sink(&bytes)?;
             observer.advance(bytes.len() as u64);
         }
@@ -54,16 +52,4 @@ pub(super) fn finite(rows: &dyn Rows, range: &Range<usize>) -> Result<Vec<f64>> 
             .expected("finite numbers only")
             .found(format!("{} in row {}, column {}", exact[at], range.start + at / columns, at % columns))),
     }
-}
-
-/// What rounding changed.
-pub(super) fn measured(exact: &[f64], rounded: impl Iterator<Item = f64>) -> Measured {
-    let mut sums = Measured::default();
-    for (exact, rounded) in exact.iter().zip(rounded) {
-        let error = (exact - rounded).abs();
-        sums.squared_norm += exact * exact;
-        sums.squared_error += error * error;
-        sums.max_absolute_error = sums.max_absolute_error.max(error);
-    }
-    sums
 }

@@ -168,14 +168,6 @@ fn climb(
     observer: &dyn Observer,
 ) -> Result<Vec<Entry>> {
     let absent = |reason: String| Entry { method: codec.name().to_owned(), absent: Some(reason), measurement: None };
-    let unweighted;
-    let options = if options.row_weights.is_some() && !codec.weighs_rows() {
-        observer.warn(&format!("`{}` minimizes the plain error, whatever the weights of rows", codec.name()));
-        unweighted = Options { row_weights: None, ..options.clone() };
-        &unweighted
-    } else {
-        options
-    };
     observer.stage(codec.name(), table.name, original.parameters);
     let analysis = match codec.analyze(table, options, Demand::Ladder, observer) {
         Ok(analysis) => analysis,

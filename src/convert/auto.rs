@@ -86,7 +86,7 @@ pub(super) fn contest(prepared: &mut Prepared<'_>, observer: &dyn Observer) -> R
         let table = &mut prepared.tables[index];
         measured.sort_by(|(a, first), (b, second)| {
             let bytes = |point: &usize| table.points[*point].bytes();
-            minimized(first).total_cmp(&minimized(second)).then(bytes(a).cmp(&bytes(b)))
+            first.objective().total_cmp(&second.objective()).then(bytes(a).cmp(&bytes(b)))
         });
         let mut measured = measured.into_iter();
         let Some((winner, _)) = measured.next() else {
@@ -133,11 +133,6 @@ fn measure(prepared: &Prepared<'_>, table: &Chosen<'_>, point: usize, observer: 
     let encoded = Encoded::new(analysis.as_ref(), rows, 0, observer)?;
     let weights = prepared.request.options.weights_of(rows.shape().0)?;
     codec::measure_weighted(rows, encoded.decode(codec)?.as_ref(), weights.as_deref(), observer)
-}
-
-/// The squared error by which methods are ranked: the weighted one where rows have weights.
-fn minimized(found: &Measured) -> f64 {
-    found.weighted.map_or(found.squared_error, |sums| sums.squared_error)
 }
 
 fn runner_up(table: &Chosen<'_>, point: usize, found: Measured) -> RunnerUp {

@@ -94,12 +94,6 @@ impl<'c> Prepared<'c> {
             observer.warn(&format!("`{}` holds weights too and is copied as it is", name.escape_debug()));
         }
         let codecs = auto::codecs(&request.method)?;
-        if request.options.row_weights.is_some() && !codecs.iter().all(|codec| codec.weighs_rows()) {
-            let names = crate::codec::CODECS.iter().filter(|codec| codec.weighs_rows()).map(|codec| codec.name());
-            return Err(Error::new(ErrorKind::Request, "the method takes no weights of rows")
-                .expected(names.collect::<Vec<_>>().join(" or "))
-                .found(format!("`{}`", request.method)));
-        }
         if let Some(block_type) = request.options.block_type.filter(|_| !codecs.iter().all(|one| one.has_block_types()))
         {
             let names = crate::codec::CODECS.iter().filter(|codec| codec.has_block_types()).map(|codec| codec.name());

@@ -170,14 +170,16 @@ fn options() -> impl Strategy<Value = Options> {
 }
 
 fn table() -> impl Strategy<Value = Dense> {
-    (1usize..20, 1usize..40).prop_flat_map(|(rows, columns)| {
+    let dtype =
+        prop_oneof![5 => Just(Dtype::F32), 1 => Just(Dtype::F16), 1 => Just(Dtype::BF16), 1 => Just(Dtype::F64)];
+    (dtype, 1usize..20, 1usize..40).prop_flat_map(|(dtype, rows, columns)| {
         let row = prop_oneof![
             6 => prop::collection::vec(number(), columns),
             1 => Just(vec![0.0; columns]),
             1 => number().prop_map(move |value| vec![value; columns]),
         ];
         prop::collection::vec(row, rows)
-            .prop_map(move |values| Dense::new("drawn", Dtype::F32, rows, columns, &values.concat()))
+            .prop_map(move |values| Dense::new("drawn", dtype, rows, columns, &values.concat()))
     })
 }
 
@@ -187,6 +189,33 @@ proptest! {
     #[test]
     fn codes_are_those_of_the_reference_to_the_last_bit(dense in table(), options in options(), bits in 0usize..8) {
         assert_follows_reference(&dense, BITS[bits], &options);
+    }
+}
+
+#[test]
+fn one_huge_outlier_takes_the_codes_of_those_it_shares_a_scale_with_and_of_no_others() {
+    let (rows, columns) = (9, 22);
+    let mut values = noise(rows * columns, 4);
+    values[4 * columns + 3] = -1e30;
+    let dense = Dense::new("outlier", Dtype::F32, rows, columns, &values);
+    for symmetry in [Symmetry::Symmetric, Symmetry::Affine] {
+        for granularity in [Granularity::Tensor, Granularity::Row, Granularity::Group(8)] {
+            let options = Options { granularity, symmetry, scale_dtype: Some(Dtype::F32), ..Options::default() };
+            for bits in BITS {
+                assert_follows_reference(&dense, bits, &options);
+            }
+            let found = encoded(&dense, 8, &options).expect("8 bits save bytes");
+            let decoded = decode(&FixedPoint, &found).expect("it can be decoded");
+            let lost = |at: usize| values[at] != 0.0 && decoded[at] == 0.0;
+            let row = 4 * columns..5 * columns;
+            let others: Vec<usize> = (0..rows * columns).filter(|at| lost(*at) && *at != row.start + 3).collect();
+            match granularity {
+                Granularity::Tensor => assert_eq!(others.len(), rows * columns - 1),
+                Granularity::Row => assert!(row.clone().all(|at| at == row.start + 3 || others.contains(&at))),
+                // The last group of a row is shorter: 22 = 8 + 8 + 6.
+                Granularity::Group(_) => assert!(others.iter().filter(|at| row.contains(*at)).count() < 12),
+            }
+        }
     }
 }
 

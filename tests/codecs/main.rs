@@ -3,7 +3,9 @@
 mod fixed_point;
 mod tables;
 
-use rankfold::codec::{self, CODECS, Codec, Demand, Options, Part, Table};
+use std::sync::Arc;
+
+use rankfold::codec::{self, CODECS, Codec, Demand, Options, Part, RowWeights, Table};
 use rankfold::observe::Silent;
 use rankfold::tensor::{Dtype, TensorMeta};
 use rankfold::{ErrorKind, codec::Measured};
@@ -77,6 +79,45 @@ fn assert_close(stated: &Measured, found: &Measured, count: f64, place: &str) {
     assert!(near(stated.squared_norm.sqrt(), norm), "norm of {place}: {stated:?} {found:?}");
     assert!(near(stated.squared_error.sqrt(), found.squared_error.sqrt()), "{place}: {stated:?} {found:?}");
     assert!(near(stated.max_absolute_error, found.max_absolute_error), "{place}: {stated:?} {found:?}");
+}
+
+/// A table that is too large for codecs that try every point out on small ones.
+fn large() -> Dense {
+    let mut values = noise(6000 * 32, 12);
+    values.iter_mut().enumerate().for_each(|(at, value)| *value *= 1.0 + 40.0 / (1 + at % 32) as f64);
+    Dense::new("large", Dtype::F32, 6000, 32, &values)
+}
+
+/// By how much of it the measured relative error may be off the predicted one.
+const PREDICTION_TOLERANCE: f64 = 0.1;
+
+#[test]
+fn the_predicted_error_is_near_the_measured_one_with_weights_and_without() {
+    let zipf = Options { row_weights: Some(Arc::new(RowWeights::Zipf)), ..Options::default() };
+    for codec in CODECS {
+        for (options, dense) in [Options::default(), zipf.clone()]
+            .iter()
+            .flat_map(|o| tables().into_iter().chain([large()]).map(move |d| (o, d)))
+        {
+            let Some(analysis) = ladder(*codec, &dense, options) else { continue };
+            for at in some_points(analysis.points().len()) {
+                let point = &analysis.points()[at];
+                let Ok(encoded) = encode(analysis.as_ref(), &dense, at) else { panic!("{:?}", point.setting) };
+                let norm = analysis.squared_norm();
+                let predicted = if norm > 0.0 { (point.squared_error / norm).sqrt() } else { 0.0 };
+                let weighted = encoded.measured.weighted.map(|sums| sums.relative_frobenius_error());
+                assert_eq!(weighted.is_some(), options.row_weights.is_some());
+                let found = weighted.unwrap_or(encoded.measured.relative_frobenius_error());
+                // Decoded numbers are singles, whose least step is coarse beside denormals.
+                let count = (dense.rows * dense.columns) as f64;
+                let step = f64::from(f32::from_bits(1)) * (count / norm.max(f64::MIN_POSITIVE)).sqrt();
+                let place = format!("{} {:?} on `{}`", codec.name(), point.setting, dense.label);
+                let weights = if weighted.is_some() { "weighted" } else { "plain" };
+                let allowed = PREDICTION_TOLERANCE * found + 1e-5 + step;
+                assert!((found - predicted).abs() <= allowed, "{place}, {weights}: {predicted} predicted, {found}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::ops::Range;
 use super::blocks::{ROW_MULTIPLE, stream};
 use super::decode::store_shape;
 use super::grid::{Extent, Grid, OutOfRange, Sums};
-use super::pack::pack;
 use super::scheme::{Granularity, Packing, Parts, Scheme};
-use crate::codec::{Analysis, Measured, PartSink, Point, Table};
+use crate::codec::{Analysis, Measured, PartSink, Point, Table, Weighted, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{InstructionSet, Work};
 use crate::observe::Observer;
@@ -15,7 +14,9 @@ use crate::tensor::{Dtype, Rows, Store, TensorMeta};
 
 /// The operating points of a table, their errors measured.
 pub(super) struct Surveyed {
+    /// With weights of rows, where there are any.
     squared_norm: f64,
+    weights: Option<Vec<f64>>,
     points: Vec<Point>,
     /// Of the whole table, where one scale serves it.
     extent: Extent,
@@ -25,12 +26,17 @@ pub(super) struct Surveyed {
 type Outcome = std::result::Result<Sums, Error>;
 
 /// Looks at every number of `table` once, or twice where one scale serves it, and measures what each of `schemes`
-/// would cost.
+/// would cost, with `weights` of the rows, where there are any.
 ///
 /// # Errors
 /// [`ErrorKind::NonFinite`] for a NaN or an infinity, or where no scheme's scales are in range;
 /// [`ErrorKind::Interrupted`].
-pub(super) fn survey(table: &Table<'_>, schemes: &[Scheme], observer: &dyn Observer) -> Result<Surveyed> {
+pub(super) fn survey(
+    table: &Table<'_>,
+    schemes: &[Scheme],
+    weights: Option<Vec<f64>>,
+    observer: &dyn Observer,
+) -> Result<Surveyed> {
     let (rows, columns) = table.rows.shape();
     let row_bytes = (columns * table.dtype.bytes()) as u64;
     let shared = schemes.iter().any(|scheme| scheme.granularity == Granularity::Tensor);
@@ -45,22 +51,25 @@ pub(super) fn survey(table: &Table<'_>, schemes: &[Scheme], observer: &dyn Obser
     }
     let mut squared_norm = 0.0;
     let mut outcomes: Vec<Outcome> = schemes.iter().map(|_| Ok(Sums::default())).collect();
-    let set = InstructionSet::best();
     let of_block = |range: Range<usize>, values: &[f64]| {
         let mut codes = vec![0u16; columns];
+        let own = weights.as_ref().map(|weights| &weights[range.clone()]);
         let of_scheme = |scheme: &Scheme| {
             let mut total = Sums::default();
-            each_row(&range, values, columns, scheme, extent, &mut codes, &mut |group| total.add(group.sums))?;
+            each_row(&range, values, columns, scheme, extent, &mut codes, &mut |group| {
+                total.add(group.sums, weight_of(own, group.index - range.start));
+            })?;
             Ok(total)
         };
         let outcomes: Vec<Outcome> = schemes.iter().map(of_scheme).collect();
-        Ok((set.run(SquaredNorm(values)), outcomes))
+        let norms = squared_norms(values, columns, own);
+        Ok((if own.is_some() { norms.1 } else { norms.0 }, outcomes))
     };
     stream(table.rows, row_bytes, observer, of_block, |(norm, block)| {
         squared_norm += norm;
         for (total, own) in outcomes.iter_mut().zip(block) {
             match (&mut *total, own) {
-                (Ok(total), Ok(own)) => total.add(own),
+                (Ok(total), Ok(own)) => total.merge(own),
                 (Ok(_), failed) => *total = failed,
                 (Err(_), _) => {}
             }
@@ -71,7 +80,10 @@ pub(super) fn survey(table: &Table<'_>, schemes: &[Scheme], observer: &dyn Obser
     let mut refused = None;
     for (scheme, outcome) in schemes.iter().zip(outcomes) {
         match (outcome, scheme.parts(table.name, (rows, columns))) {
-            (Ok(sums), Some(parts)) => points.push(point(scheme, parts, (rows, columns), sums)),
+            (Ok(sums), Some(parts)) => {
+                let error = if weights.is_some() { sums.weighted_error } else { sums.squared_error };
+                points.push(point(scheme, parts, (rows, columns), error));
+            }
             (Err(error), _) => refused = refused.or(Some(error)),
             (Ok(_), None) => {}
         }
@@ -80,7 +92,7 @@ pub(super) fn survey(table: &Table<'_>, schemes: &[Scheme], observer: &dyn Obser
         return Err(refused.unwrap_or_else(|| Error::new(ErrorKind::Request, "the table is too large to quantize")));
     }
     keep_those_that_pay(&mut points);
-    Ok(Surveyed { squared_norm, points, extent })
+    Ok(Surveyed { squared_norm, weights, points, extent })
 }
 
 /// Points by increasing bytes, without those that a smaller one is as good as.
@@ -94,7 +106,7 @@ fn keep_those_that_pay(points: &mut Vec<Point>) {
     });
 }
 
-fn point(scheme: &Scheme, parts: Vec<TensorMeta>, (rows, columns): (usize, usize), sums: Sums) -> Point {
+fn point(scheme: &Scheme, parts: Vec<TensorMeta>, (rows, columns): (usize, usize), squared_error: f64) -> Point {
     let scales = match scheme.granularity {
         Granularity::Tensor => 1,
         Granularity::Row | Granularity::Group(_) => rows as u64 * scheme.groups(columns) as u64,
@@ -103,15 +115,29 @@ fn point(scheme: &Scheme, parts: Vec<TensorMeta>, (rows, columns): (usize, usize
     Point {
         setting: scheme.to_setting(),
         parts,
-        squared_error: sums.squared_error,
+        squared_error,
         retained_energy: None,
         parameters: rows as u64 * columns as u64 + numbers,
         flops_per_token: columns as u64 * if scheme.is_affine() { 2 } else { 1 },
     }
 }
 
+/// What a row of a block counts.
+fn weight_of(weights: Option<&[f64]>, row: usize) -> f64 {
+    weights.map_or(1.0, |weights| weights[row])
+}
+
+/// The squared norm of some rows, and the weighted one, which is zero where there are no weights.
+fn squared_norms(values: &[f64], columns: usize, weights: Option<&[f64]>) -> (f64, f64) {
+    let set = InstructionSet::best();
+    let rows = values.chunks_exact(columns.max(1)).zip(weights.unwrap_or_default());
+    (set.run(SquaredNorm(values)), rows.map(|(row, weight)| weight * set.run(SquaredNorm(row))).sum())
+}
+
 /// Numbers that share a scale, quantized.
 struct Group<'a> {
+    /// The row.
+    index: usize,
     grid: Grid,
     sums: Sums,
     /// The codes of the whole row, counted from the least, with the last group of a row.
@@ -137,7 +163,7 @@ fn each_row(
             let end = start + values.len();
             let work = Quantize { values, codes: &mut codes[start..end], scheme, shared };
             let (grid, sums) = set.run(work).map_err(|error| out_of_range(error, shared.is_none().then_some(row)))?;
-            take(&Group { grid, sums, row: (end == columns).then_some(&*codes) });
+            take(&Group { index: row, grid, sums, row: (end == columns).then_some(&*codes) });
             start = end;
         }
     }
@@ -175,7 +201,8 @@ impl Analysis for Surveyed {
         let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
         let scheme = Scheme::from_setting(&point.setting)?;
         let (count, columns) = rows.shape();
-        let mut total = Measured::default();
+        let mut total =
+            Measured { weighted: self.weights.as_ref().map(|_| Weighted::default()), ..Measured::default() };
         if scheme.granularity == Granularity::Tensor {
             let grid = Grid::new(self.extent, &scheme).map_err(|error| out_of_range(error, None))?;
             let mut block = Encoded::default();
@@ -185,12 +212,19 @@ impl Analysis for Surveyed {
                 sink.write(Parts::ZERO_POINTS, &block.zero_points)?;
             }
         }
-        let encode = |range: Range<usize>, values: &[f64]| encode(&scheme, self.extent, columns, range, values);
+        let encode = |range: Range<usize>, values: &[f64]| {
+            let weights = self.weights.as_ref().map(|weights| &weights[range.clone()]);
+            encode(&scheme, self.extent, columns, range, values, weights)
+        };
         let row_bytes = scheme.row_bytes(columns).unwrap_or_default() as u64;
         stream(rows, row_bytes, observer, encode, |block| {
             total.squared_norm += block.squared_norm;
             total.squared_error += block.sums.squared_error;
             total.max_absolute_error = total.max_absolute_error.max(block.sums.largest_error);
+            if let Some(weighted) = &mut total.weighted {
+                weighted.squared_norm += block.weighted_norm;
+                weighted.squared_error += block.sums.weighted_error;
+            }
             sink.write(Parts::CODES, &block.codes)?;
             if scheme.granularity != Granularity::Tensor {
                 sink.write(Parts::SCALES, &block.scales)?;
@@ -214,6 +248,7 @@ struct Encoded {
     scales: Vec<u8>,
     zero_points: Vec<u8>,
     squared_norm: f64,
+    weighted_norm: f64,
     sums: Sums,
 }
 
@@ -230,19 +265,30 @@ impl Encoded {
     }
 }
 
-fn encode(scheme: &Scheme, shared: Extent, columns: usize, range: Range<usize>, values: &[f64]) -> Result<Encoded> {
-    let mut block = Encoded { squared_norm: InstructionSet::best().run(SquaredNorm(values)), ..Encoded::default() };
+fn encode(
+    scheme: &Scheme,
+    shared: Extent,
+    columns: usize,
+    range: Range<usize>,
+    values: &[f64],
+    weights: Option<&[f64]>,
+) -> Result<Encoded> {
+    let (squared_norm, weighted_norm) = squared_norms(values, columns, weights);
+    let mut block = Encoded { squared_norm, weighted_norm, ..Encoded::default() };
     let row_bytes = scheme.row_bytes(columns).unwrap_or_default();
     let mut codes = vec![0u16; columns];
     let mut outcome = Ok(());
     each_row(&range, values, columns, scheme, shared, &mut codes, &mut |group| {
-        block.sums.add(group.sums);
+        block.sums.add(group.sums, weight_of(weights, group.index - range.start));
         let pushed = block.push_grid(&group.grid, scheme);
         if outcome.is_ok() {
             outcome = pushed;
         }
         if let Some(codes) = group.row {
-            pack(codes, scheme.bits, row_bytes, &mut block.codes);
+            let end = block.codes.len() + row_bytes;
+            packed::pack_row(codes, scheme.bits, &mut block.codes);
+            // Rows of whole words end with zeros.
+            block.codes.resize(end, 0);
         }
     })?;
     outcome?;

@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use super::blocks::ROW_MULTIPLE;
 use super::grid::Grid;
-use super::pack::unpack;
 use super::scheme::{Granularity, Packing, Parts, Scheme};
-use crate::codec::Part;
+use crate::codec::{Part, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{InstructionSet, Work};
 use crate::tensor::{Dtype, MappedRows, Precision, Rows};
@@ -38,18 +37,7 @@ impl<'p> Quantized<'p> {
                 .found(parts.len().to_string()));
         }
         for (part, wanted) in parts.iter().zip(&wanted) {
-            if (part.meta.dtype, &part.meta.shape) != (wanted.dtype, &wanted.shape) {
-                return Err(malformed("a part does not fit the setting")
-                    .tensor(&part.meta.name)
-                    .expected(format!("{} {:?}", wanted.dtype, wanted.shape))
-                    .found(format!("{} {:?}", part.meta.dtype, part.meta.shape)));
-            }
-            if wanted.bytes() != Some(part.bytes.len() as u64) {
-                return Err(malformed("a part has another length than its shape")
-                    .tensor(&part.meta.name)
-                    .expected(format!("{} bytes", wanted.bytes().unwrap_or_default()))
-                    .found(format!("{} bytes", part.bytes.len())));
-            }
+            part.check(wanted.dtype, &wanted.shape)?;
         }
         let (scale_rows, groups) = match scheme.granularity {
             Granularity::Tensor => (1, 1),
@@ -128,7 +116,7 @@ impl Rows for Quantized<'_> {
         let mut scales = vec![0.0f32; if tensor { 1 } else { groups }];
         for (row, out) in rows.zip(out.chunks_exact_mut(self.columns.max(1))) {
             let bytes = &self.codes[row * self.row_bytes..(row + 1) * self.row_bytes];
-            unpack(bytes, self.scheme.bits, &mut codes);
+            packed::unpack_row(bytes, self.scheme.bits, &mut codes);
             let at = if tensor { 0 } else { row };
             self.scales.read_f32(at..at + 1, &mut scales)?;
             for (group, (out, codes)) in out.chunks_mut(width).zip(codes.chunks(width)).enumerate() {

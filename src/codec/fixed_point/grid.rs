@@ -65,12 +65,21 @@ impl Extent {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sums {
     pub(super) squared_error: f64,
+    /// Each row's squared error times its weight.
+    pub(super) weighted_error: f64,
     pub(super) largest_error: f64,
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, other: Sums) {
+    /// Adds the numbers of a row of this weight.
+    pub(super) fn add(&mut self, row: Sums, weight: f64) {
+        self.merge(Sums { weighted_error: weight * row.squared_error, ..row });
+    }
+
+    /// Adds other rows.
+    pub(super) fn merge(&mut self, other: Sums) {
         self.squared_error += other.squared_error;
+        self.weighted_error += other.weighted_error;
         self.largest_error = self.largest_error.max(other.largest_error);
     }
 }
@@ -152,7 +161,8 @@ impl Grid {
                 largest[lane] = if error > largest[lane] { error } else { largest[lane] };
             }
         }
-        Sums { squared_error: squares.iter().sum(), largest_error: largest.iter().fold(0.0, |a: f64, &b| a.max(b)) }
+        let largest_error = largest.iter().fold(0.0, |a: f64, &b| a.max(b));
+        Sums { squared_error: squares.iter().sum(), weighted_error: 0.0, largest_error }
     }
 }
 

@@ -6,7 +6,6 @@ mod analysis;
 mod blocks;
 mod decode;
 mod grid;
-mod pack;
 mod scheme;
 
 use crate::codec::{
@@ -51,7 +50,7 @@ impl Codec for FixedPoint {
                 chosen.copied().ok_or_else(|| refuse_bits(bits, &schemes, table))?
             }
             DirectTarget::Reduction(reduction) => {
-                let dense = dense_bytes(table);
+                let dense = table.bytes();
                 let limit = bytes_within_reduction(reduction, dense)?;
                 let chosen = schemes.iter().rev().find(|scheme| bytes(scheme).is_some_and(|bytes| bytes <= limit));
                 chosen.copied().ok_or_else(|| {
@@ -78,7 +77,7 @@ impl Codec for FixedPoint {
             Demand::Ladder => saving(table, options)?,
             Demand::Only(setting) => vec![Scheme::from_setting(setting)?],
         };
-        Ok(Box::new(analysis::survey(table, &schemes, observer)?))
+        Ok(Box::new(analysis::survey(table, &schemes, options.weights_of(table.rows.shape().0)?, observer)?))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
@@ -113,7 +112,7 @@ fn saving(table: &Table<'_>, options: &Options) -> Result<Vec<Scheme>> {
             .found(scale_dtype.name()));
     }
     let scheme = |bits| Scheme { bits, granularity: options.granularity, symmetry: options.symmetry, scale_dtype };
-    let dense = dense_bytes(table);
+    let dense = table.bytes();
     let saves = |scheme: &Scheme| stored_bytes(scheme, table.rows.shape()).is_some_and(|bytes| bytes < dense);
     let schemes: Vec<Scheme> = BITS.into_iter().map(scheme).filter(saves).collect();
     if schemes.is_empty() {
@@ -128,11 +127,6 @@ fn saving(table: &Table<'_>, options: &Options) -> Result<Vec<Scheme>> {
 
 fn stored_bytes(scheme: &Scheme, shape: (usize, usize)) -> Option<u64> {
     scheme.parts("", shape)?.iter().try_fold(0u64, |sum, part| sum.checked_add(part.bytes()?))
-}
-
-fn dense_bytes(table: &Table<'_>) -> u64 {
-    let (rows, columns) = table.rows.shape();
-    (rows as u64).saturating_mul(columns as u64).saturating_mul(table.dtype.bytes() as u64)
 }
 
 fn refuse_bits(bits: u32, schemes: &[Scheme], table: &Table<'_>) -> Error {

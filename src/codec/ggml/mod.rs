@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::rowwise::{encode_rows, finite, measured};
+use super::rowwise::{encode_rows, finite};
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::gguf::{BlockRows, decode};
@@ -160,13 +160,14 @@ impl Codec for Ggml {
             Demand::Ladder => smaller(table, options)?,
             Demand::Only(setting) => vec![type_of(setting)?],
         };
-        let mut analysis = Quantizing { squared_norm: 0.0, types: Vec::new(), points: Vec::new() };
+        let weights = options.weights_of(table.rows.shape().0)?;
+        let mut analysis = Quantizing { weights, squared_norm: 0.0, types: Vec::new(), points: Vec::new() };
         for type_ in types {
             whole_blocks(table)?;
-            let found = quantize(table.rows, type_, &mut |_| Ok(()), observer)?;
-            analysis.squared_norm = found.squared_norm;
+            let found = quantize(table.rows, type_, analysis.weights.as_deref(), &mut |_| Ok(()), observer)?;
+            analysis.squared_norm = found.objective_norm();
             // A least value may cost more than it gains.
-            let gains = analysis.points.last().is_none_or(|last: &Point| found.squared_error < last.squared_error);
+            let gains = analysis.points.last().is_none_or(|last: &Point| found.objective() < last.squared_error);
             if gains {
                 let part = part(table, type_);
                 analysis.types.push(type_);
@@ -174,7 +175,7 @@ impl Codec for Ggml {
                     setting: type_.setting(),
                     parameters: part.elements().unwrap_or_default(),
                     parts: vec![part],
-                    squared_error: found.squared_error,
+                    squared_error: found.objective(),
                     retained_energy: None,
                     flops_per_token: table.rows.shape().1 as u64 * operations(type_),
                 });
@@ -259,6 +260,7 @@ fn type_of(setting: &Setting) -> Result<BlockType> {
 }
 
 struct Quantizing {
+    weights: Option<Vec<f64>>,
     squared_norm: f64,
     types: Vec<BlockType>,
     points: Vec<Point>,
@@ -283,7 +285,7 @@ impl Analysis for Quantizing {
         let Some(&type_) = self.types.get(point) else {
             return Err(Error::new(ErrorKind::Request, "no such operating point"));
         };
-        quantize(rows, type_, &mut |bytes| sink.write(0, bytes), observer)
+        quantize(rows, type_, self.weights.as_deref(), &mut |bytes| sink.write(0, bytes), observer)
     }
 }
 
@@ -291,13 +293,19 @@ impl Analysis for Quantizing {
 fn quantize(
     rows: &dyn Rows,
     type_: BlockType,
+    weights: Option<&[f64]>,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    encode_rows(rows, &|range| quantize_rows(rows, range, type_), sink, observer)
+    encode_rows(rows, &|range| quantize_rows(rows, range, type_, weights), sink, observer)
 }
 
-fn quantize_rows(rows: &dyn Rows, range: Range<usize>, type_: BlockType) -> Result<(Vec<u8>, Measured)> {
+fn quantize_rows(
+    rows: &dyn Rows,
+    range: Range<usize>,
+    type_: BlockType,
+    weights: Option<&[f64]>,
+) -> Result<(Vec<u8>, Measured)> {
     let columns = rows.shape().1;
     let exact = finite(rows, &range)?;
     let singles: Vec<f32> = exact.iter().map(|&value| value as f32).collect();
@@ -311,5 +319,7 @@ fn quantize_rows(rows: &dyn Rows, range: Range<usize>, type_: BlockType) -> Resu
     }
     let mut decoded = singles;
     decode(type_.dtype(), &bytes, &mut decoded);
-    Ok((bytes, measured(&exact, decoded.into_iter().map(f64::from))))
+    let decoded: Vec<f64> = decoded.into_iter().map(f64::from).collect();
+    let weight = |row: usize| weights.map(|weights| weights[range.start + row]);
+    Ok((bytes, Measured::of_rows(&exact, &decoded, columns, weight)))
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::factors::{Factors, Source, fit};
 use super::grid::{Grid, Sample};
 use super::{BITS, Setup, Variant};
+use crate::codec::calibrate::calibrated;
 use crate::error::Result;
 use crate::linalg::{Factorization, Map, read_scaled};
 
@@ -106,8 +107,7 @@ pub(super) fn measure(
     let try_out = |setup: &Setup| -> Result<(f64, Factors)> {
         let factors = fit(source, factorization, setup)?;
         let measured = factors.encode(source, setup.rank, &mut |_| Ok(()))?;
-        let error = measured.weighted.map_or(measured.squared_error, |weighted| weighted.squared_error);
-        Ok((error, factors))
+        Ok((measured.objective(), factors))
     };
     if let [setup] = setups[..] {
         let (error, factors) = try_out(&setup)?;
@@ -116,24 +116,10 @@ pub(super) fn measure(
     let (height, width) = source.rows.shape();
     // A round is four products of the size of the table times the rank, and there are at most four rounds.
     let work: f64 = setups.iter().map(|setup| 16.0 * height as f64 * width as f64 * setup.rank as f64).sum();
-    let last = setups.len().saturating_sub(1);
-    let mut measured: Vec<(Setup, f64)> = Vec::with_capacity(setups.len());
-    if work <= TRIED_OUT {
-        for setup in &setups {
-            measured.push((*setup, try_out(setup)?.0));
-        }
-    } else {
-        let mut anchors = Vec::with_capacity(ANCHORS);
-        for anchor in 0..ANCHORS {
-            let at = anchor * last / (ANCHORS - 1);
-            let predicted = prediction.squared_error(&setups[at]);
-            let error = try_out(&setups[at])?.0;
-            anchors.push((at as f64, if predicted > 0.0 { error / predicted } else { 1.0 }));
-        }
-        for (at, setup) in setups.iter().enumerate() {
-            measured.push((*setup, between(&anchors, at as f64) * prediction.squared_error(setup)));
-        }
-    }
+    let tries = if work <= TRIED_OUT { setups.len() } else { ANCHORS };
+    let predictions: Vec<f64> = setups.iter().map(|setup| prediction.squared_error(setup)).collect();
+    let errors = calibrated(&predictions, tries, |at| Ok(try_out(&setups[at])?.0))?;
+    let mut measured: Vec<Rung> = setups.into_iter().zip(errors).collect();
     let mut least = f64::INFINITY;
     measured.retain(|&(_, error)| {
         let better = error < least;
@@ -141,16 +127,6 @@ pub(super) fn measure(
         better
     });
     Ok((measured, None))
-}
-
-/// The value at `at` on the lines between points that go up.
-fn between(points: &[(f64, f64)], at: f64) -> f64 {
-    let pair = points.windows(2).find(|pair| at <= pair[1].0).or(points.windows(2).last());
-    match pair {
-        Some(&[(left, low), (right, high)]) if right > left => low + (high - low) * (at - left) / (right - left),
-        Some(&[_, (_, high)]) => high,
-        _ => 1.0,
-    }
 }
 
 /// The share of the energy of some entries that rounding them to `bits` bits loses; less than 1.

@@ -149,13 +149,9 @@ impl Codec for LowRankFixed {
          NeurIPS 2023, arXiv 2310.11028"
     }
 
-    fn weighs_rows(&self) -> bool {
-        true
-    }
-
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
         let shape @ (height, width) = table.rows.shape();
-        let dense = dense_bytes(table);
+        let dense = table.bytes();
         let (left, right) = bits_of(options)?;
         match target {
             DirectTarget::Rank(rank) => {
@@ -220,7 +216,7 @@ impl Codec for LowRankFixed {
         let (left, right) = bits_of(options)?;
         let setups = match demand {
             Demand::Ladder => {
-                let dense = dense_bytes(table);
+                let dense = table.bytes();
                 let base = Setup { rank, left_bits: 8, right_bits: 8, variant: options.variant, seed: options.seed };
                 ladder::envelope(&base, shape, (left, right), dense, &prediction)
             }
@@ -281,11 +277,6 @@ fn bits_of(options: &Options) -> Result<(Option<u32>, Option<u32>)> {
         }
     }
     Ok((options.left_bits, options.right_bits))
-}
-
-fn dense_bytes(table: &Table<'_>) -> u64 {
-    let (height, width) = table.rows.shape();
-    (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64)
 }
 
 /// A factorized table and the points it can be stored at.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::grid::Grid;
 use crate::codec::{Part, PartSink, packed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::{Dtype, MappedRows, Precision, Rows};
+use crate::tensor::{Dtype, Precision, Rows};
 
 /// Writes offset and step of every grid, times `scale`, as singles.
 pub(super) fn write_grids(grids: &[Grid], scale: f64, part: usize, sink: &mut dyn PartSink) -> Result<()> {
@@ -51,36 +51,13 @@ impl<'p> PackedFactor<'p> {
     /// # Errors
     /// [`ErrorKind::Malformed`] where the parts do not fit the rank and the bits, or a grid is not finite.
     pub(super) fn open(codes: &Part<'p>, grids: &Part<'p>, rank: usize, bits: u32) -> Result<Self> {
-        let malformed = |part: &Part<'_>, expected: String| {
-            Error::new(ErrorKind::Malformed, "a part of a quantized factor has another dtype or shape")
-                .tensor(&part.meta.name)
-                .expected(expected)
-                .found(format!("{} {:?} in {} bytes", part.meta.dtype, part.meta.shape, part.bytes.len()))
-        };
-        let stride = packed::row_bytes(rank, bits);
-        let rows = codes.meta.matrix().filter(|&(rows, columns)| {
-            codes.meta.dtype == Dtype::U8
-                && Some(columns) == stride
-                && rows.checked_mul(columns) == Some(codes.bytes.len())
-        });
-        let Some((rows, _)) = rows else {
-            return Err(malformed(codes, format!("U8 [_, {}]", stride.unwrap_or(usize::MAX))));
-        };
-        let count = grids.meta.matrix().filter(|&(count, columns)| {
-            grids.meta.dtype == Dtype::F32 && columns == 2 && (count == 1 || count == rank)
-        });
-        let Some((count, _)) = count else {
-            return Err(malformed(grids, format!("F32 [1, 2] or F32 [{rank}, 2]")));
-        };
-        let mut values = vec![0.0f32; count * 2];
-        MappedRows::new(grids.bytes, Dtype::F32, count, 2)
-            .and_then(|grids| grids.read_f32(0..count, &mut values))
-            .map_err(|error| error.tensor(&grids.meta.name))?;
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(Error::new(ErrorKind::Malformed, "an offset or a step is not finite")
-                .tensor(&grids.meta.name)
-                .found(value.to_string()));
+        let stride = packed::row_bytes(rank, bits).ok_or_else(|| codes.misshapen("codes within memory"))?;
+        let rows = codes.rows_of(Dtype::U8, stride)?;
+        let count = grids.rows_of(Dtype::F32, 2)?;
+        if count != 1 && count != rank {
+            return Err(grids.misshapen(format!("F32 [1, 2] or F32 [{rank}, 2]")));
         }
+        let values = grids.numbers([count, 2])?;
         let stored = values.as_chunks().0.iter().map(|&[offset, step]| Grid::stored(offset, step));
         let grids = stored.cycle().take(rank).collect();
         Ok(PackedFactor { bytes: codes.bytes, rows, rank, bits, grids })

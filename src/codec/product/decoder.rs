@@ -7,7 +7,7 @@ use super::{NORM_LEVELS, Setup};
 use crate::codec::{Part, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::Map;
-use crate::tensor::{Dtype, MappedRows, Precision, Rows};
+use crate::tensor::{Dtype, Precision, Rows};
 
 /// What indices stand for, as it is stored.
 pub(super) struct Books {
@@ -72,22 +72,19 @@ impl<'p> Decoder<'p> {
         let mut next = || parts.next().ok_or_else(|| Error::new(ErrorKind::Malformed, "a part is missing"));
         let indices = next()?;
         let stride = packed::row_bytes(setup.pieces, setup.bits);
-        let rows = match (indices.meta.matrix(), stride) {
-            (Some((rows, columns)), Some(stride)) if columns == stride => rows,
-            _ => return Err(misshapen(indices, format!("U8 [_, {}]", stride.unwrap_or(usize::MAX)))),
-        };
-        check_bytes(indices, [rows, stride.unwrap_or_default()])?;
+        let stride = stride.ok_or_else(|| indices.misshapen("indices within memory"))?;
+        let rows = indices.rows_of(Dtype::U8, stride)?;
         let codebooks = next()?;
         let width = match codebooks.meta.matrix() {
             Some((count, width)) if count == setup.count() && width >= setup.pieces => width,
-            _ => return Err(misshapen(codebooks, format!("[{}, at least {}]", setup.count(), setup.pieces))),
+            _ => return Err(codebooks.misshapen(format!("[{}, at least {}]", setup.count(), setup.pieces))),
         };
-        let table = numbers(codebooks, [setup.count(), width])?;
-        let rotation = if setup.rotation { Some(numbers(next()?, [width, width])?) } else { None };
+        let table = codebooks.numbers([setup.count(), width])?;
+        let rotation = if setup.rotation { Some(next()?.numbers([width, width])?) } else { None };
         let (norms, levels): (&[u8], _) = if setup.norms {
             let codes = next()?;
-            check_bytes(codes, [rows, 1])?;
-            (codes.bytes, Some(numbers(next()?, [NORM_LEVELS, 1])?))
+            codes.check(Dtype::U8, &[rows, 1])?;
+            (codes.bytes, Some(next()?.numbers([NORM_LEVELS, 1])?))
         } else {
             (&[], None)
         };
@@ -96,42 +93,10 @@ impl<'p> Decoder<'p> {
             indices: indices.bytes,
             norms,
             rows,
-            stride: stride.unwrap_or_default(),
+            stride,
             bits: setup.bits,
             books: Books { table, splits: setup.splits(width), width, back, levels },
         })
-    }
-}
-
-fn misshapen(part: &Part<'_>, expected: String) -> Error {
-    Error::new(ErrorKind::Malformed, "a part of a product quantization has another dtype or shape")
-        .tensor(&part.meta.name)
-        .expected(expected)
-        .found(format!("{} {:?} in {} bytes", part.meta.dtype, part.meta.shape, part.bytes.len()))
-}
-
-/// Refuses a part that is not bytes of this shape.
-fn check_bytes(part: &Part<'_>, [rows, columns]: [usize; 2]) -> Result<()> {
-    let fits = part.meta.dtype == Dtype::U8
-        && part.meta.shape == [rows, columns]
-        && rows.checked_mul(columns) == Some(part.bytes.len());
-    if fits { Ok(()) } else { Err(misshapen(part, format!("U8 [{rows}, {columns}]"))) }
-}
-
-/// The numbers of a part of this shape.
-fn numbers(part: &Part<'_>, [rows, columns]: [usize; 2]) -> Result<Vec<f32>> {
-    if part.meta.shape != [rows, columns] {
-        return Err(misshapen(part, format!("[{rows}, {columns}]")));
-    }
-    let mapped =
-        MappedRows::new(part.bytes, part.meta.dtype, rows, columns).map_err(|error| error.tensor(&part.meta.name))?;
-    let mut values = vec![0.0; rows * columns];
-    mapped.read_f32(0..rows, &mut values)?;
-    match values.iter().find(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(value) => Err(Error::new(ErrorKind::Malformed, "a number of a codebook is not finite")
-            .tensor(&part.meta.name)
-            .found(value.to_string())),
     }
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::decoder::{Books, back};
 use super::kmeans::{Centroids, Points, improve, start};
-use super::training::rotate;
+use super::training::{SAMPLE_ROWS, rotate};
 use super::{Codebooks, LADDER_ROUNDS, NORM_LEVELS, Sample, Setup};
 use crate::codec::random::Random;
 use crate::codec::{Measured, PartSink, packed};
@@ -51,9 +51,13 @@ fn take_norms(sample: &mut Sample) -> Vec<f32> {
     norms
 }
 
-/// The share of the squared norm that `setup` is expected to lose: trained on three quarters of the sample, measured on
-/// the rest, unless there is little.
-pub(super) fn predicted_share(sample: &Sample, setup: &Setup) -> f64 {
+/// The share of the squared norm that `setup` is expected to lose on a table of `height` rows: trained on three quarters of
+/// the sample, measured on those and on the rest, unless there is little.
+///
+/// Rows that centroids were fitted to lose about as much less than they would to the best centroids as other rows lose
+/// more, and both in proportion to one over the number of rows fitted to. What lies in the middle is corrected for the
+/// number of rows that the table will be fitted to, and for the share of them that others are not.
+pub(super) fn predicted_share(sample: &Sample, setup: &Setup, height: usize) -> f64 {
     let width = sample.width;
     let whole = Sample { values: sample.values.clone(), weights: sample.weights.clone(), width };
     let rows = whole.rows();
@@ -69,7 +73,7 @@ pub(super) fn predicted_share(sample: &Sample, setup: &Setup) -> f64 {
         Sample { values: values.copied().collect(), weights, width }
     };
     let (known, held_out) = (part(false), part(true));
-    let (codebooks, _) = Codebooks::train(&known, setup, LADDER_ROUNDS);
+    let (codebooks, fitted) = Codebooks::train(&known, setup, LADDER_ROUNDS);
     let errors: Vec<f64> = held_out
         .values
         .par_chunks(BLOCK * width)
@@ -80,7 +84,12 @@ pub(super) fn predicted_share(sample: &Sample, setup: &Setup) -> f64 {
             distances.iter().enumerate().map(|(row, distance)| weight(row) * distance).sum()
         })
         .collect();
-    errors.iter().sum::<f64>() / energy(&held_out).max(f64::MIN_POSITIVE)
+    let inside = fitted / energy(&known).max(f64::MIN_POSITIVE);
+    let outside = errors.iter().sum::<f64>() / energy(&held_out).max(f64::MIN_POSITIVE);
+    let fitted_rows = height.min(SAMPLE_ROWS) as f64;
+    let others = 1.0 - 2.0 * fitted_rows / height as f64;
+    let apart = (outside - inside).max(0.0) / 2.0 * known.rows() as f64 / fitted_rows;
+    ((inside + outside) / 2.0 + apart * others).max(0.0)
 }
 
 fn energy(sample: &Sample) -> f64 {
@@ -159,13 +168,11 @@ impl<'a> Trained<'a> {
             let points = Points { values: &norms, size: 1, weights: weights.as_deref() };
             let mut found = start(points, NORM_LEVELS, &mut Random::new(setup.seed));
             improve(&mut found, points, 50);
-            let mut stored: Vec<f32> = (0..NORM_LEVELS).flat_map(|index| found.get(index)).collect();
+            let mut stored = found.rows().to_vec();
             unscale(&mut stored, scale, dtype)?;
             write(&mut stored, dtype, part + 1, sink)?;
-            for (index, &value) in stored.iter().enumerate() {
-                found.set(index, std::iter::once((f64::from(value) * scale) as f32));
-            }
-            levels = Some(found);
+            let scaled = stored.iter().map(|&value| (f64::from(value) * scale) as f32).collect();
+            levels = Some(Centroids::new(scaled, 1));
             stored_levels = Some(stored);
         }
         let splits = setup.splits(width);

@@ -6,88 +6,128 @@ use crate::linalg::{InstructionSet, Work};
 /// Centroids that are compared at a time.
 const LANES: usize = 16;
 
-/// Centroids of one sub-quantizer, entry by entry: `[s, count]` with the count padded to whole lanes.
+/// Points that are compared at a time: a centroid is read once for all of them.
+const POINTS: usize = 4;
+
+/// Centroids of one sub-quantizer.
+///
+/// The nearest centroid c to a point x is that of the least `|c|^2 / 2 - x c`, a chain of one fused multiply-add for each
+/// entry. Beside a large |c| small distances would drown, so that both are taken from the median of the centroids first,
+/// which neither a common mean nor one outlier moves.
 #[derive(Debug, Clone)]
 pub(super) struct Centroids {
-    entries: Vec<f32>,
+    /// `[count, s]`.
+    rows: Vec<f32>,
     size: usize,
-    count: usize,
-    stride: usize,
+    /// What is subtracted from points.
+    shift: Vec<f32>,
+    /// The shifted centroids, negated, entry by entry, `[s, stride]`; the padding to whole lanes repeats the first.
+    entries: Vec<f32>,
+    /// Half of their squared norms, `[stride]`.
+    halves: Vec<f32>,
 }
 
 impl Centroids {
-    /// `count` centroids of `size` entries, all zero.
-    pub(super) fn zeros(size: usize, count: usize) -> Self {
-        let stride = count.div_ceil(LANES) * LANES;
-        Centroids { entries: vec![0.0; size * stride], size, count, stride }
+    /// From their entries, `[count, size]`; there is at least one.
+    pub(super) fn new(rows: Vec<f32>, size: usize) -> Self {
+        let count = rows.len() / size.max(1);
+        let stride = count.next_multiple_of(LANES);
+        let mut column: Vec<f32> = Vec::with_capacity(count);
+        let shift = (0..size).map(|at| {
+            column.clear();
+            column.extend(rows.iter().skip(at).step_by(size));
+            *column.select_nth_unstable_by(count / 2, f32::total_cmp).1
+        });
+        let shift: Vec<f32> = shift.collect();
+        let (mut entries, mut halves) = (vec![0.0; size * stride], vec![0.0; stride]);
+        for (index, half) in halves.iter_mut().enumerate() {
+            let row = &rows[if index < count { index } else { 0 } * size..][..size];
+            for (at, (value, shift)) in row.iter().zip(&shift).enumerate() {
+                let shifted = value - shift;
+                entries[at * stride + index] = -shifted;
+                *half += shifted * shifted / 2.0;
+            }
+        }
+        Centroids { rows, size, shift, entries, halves }
+    }
+
+    /// The entries, `[count, s]`.
+    pub(super) fn rows(&self) -> &[f32] {
+        &self.rows
     }
 
     /// Centroid `index`.
-    pub(super) fn get(&self, index: usize) -> impl Iterator<Item = f32> {
-        self.entries.iter().skip(index).step_by(self.stride).copied()
+    pub(super) fn get(&self, index: usize) -> &[f32] {
+        &self.rows[index * self.size..][..self.size]
     }
 
-    /// Sets centroid `index`.
-    pub(super) fn set(&mut self, index: usize, values: impl Iterator<Item = f32>) {
-        self.entries.iter_mut().skip(index).step_by(self.stride).zip(values).for_each(|(out, value)| *out = value);
-        if index == 0 {
-            // The padding repeats the first centroid, which wins against it.
-            for row in self.entries.chunks_exact_mut(self.stride) {
-                let first = row[0];
-                row[self.count..].fill(first);
-            }
+    fn count(&self) -> usize {
+        self.rows.len() / self.size.max(1)
+    }
+
+    /// Writes the index of the nearest centroid of every point, of equals the first, and gives their squared distances
+    /// to `each`, in order.
+    pub(super) fn assign(&self, points: &[f32], codes: &mut [u8], mut each: impl FnMut(usize, f32)) {
+        InstructionSet::best().run(Assign { centroids: self, points, codes });
+        for (at, (point, &code)) in points.chunks_exact(self.size.max(1)).zip(codes.iter()).enumerate() {
+            let centroid = self.get(usize::from(code));
+            each(at, point.iter().zip(centroid).map(|(x, c)| (x - c) * (x - c)).sum());
         }
-    }
-
-    /// Writes the index of the nearest centroid of every point, of equals the first, and gives their distances to
-    /// `each`.
-    pub(super) fn assign(&self, points: &[f32], codes: &mut [u8], each: impl FnMut(usize, f32)) {
-        InstructionSet::best().run(Assign { centroids: self, points, codes, each });
     }
 }
 
 /// Finds nearest centroids.
-struct Assign<'a, F> {
+struct Assign<'a> {
     centroids: &'a Centroids,
     points: &'a [f32],
     codes: &'a mut [u8],
-    each: F,
 }
 
-impl<F: FnMut(usize, f32)> Work for Assign<'_, F> {
+impl Work for Assign<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(mut self) {
-        let Centroids { entries, size, count, stride } = self.centroids;
-        let mut distances = [0.0f32; 256];
-        let Some(distances) = distances.get_mut(..*stride) else { return };
-        for (at, (point, code)) in self.points.chunks_exact((*size).max(1)).zip(self.codes.iter_mut()).enumerate() {
-            distances.fill(0.0);
-            for (&x, row) in point.iter().zip(entries.chunks_exact(*stride)) {
-                for (distance, &c) in distances.iter_mut().zip(row) {
-                    let difference = x - c;
-                    *distance += difference * difference;
+    fn run(self) {
+        let Centroids { shift, entries, halves, size, .. } = self.centroids;
+        let stride = halves.len();
+        let mut shifted = vec![[0.0f32; POINTS]; *size];
+        for (points, codes) in self.points.chunks(POINTS * size).zip(self.codes.chunks_mut(POINTS)) {
+            for (index, point) in points.chunks_exact(*size).enumerate() {
+                for ((shifted, x), shift) in shifted.iter_mut().zip(point).zip(shift) {
+                    shifted[index] = x - shift;
                 }
             }
-            let mut least = [f32::INFINITY; LANES];
-            let mut chunk_of = [0u32; LANES];
-            for (index, distances) in distances.as_chunks::<LANES>().0.iter().enumerate() {
-                for ((least, chunk_of), &distance) in least.iter_mut().zip(&mut chunk_of).zip(distances) {
-                    let nearer = distance < *least;
-                    *least = if nearer { distance } else { *least };
-                    *chunk_of = if nearer { index as u32 } else { *chunk_of };
+            let mut least = [[f32::INFINITY; LANES]; POINTS];
+            let mut chunk_of = [[0u32; LANES]; POINTS];
+            for (chunk, half) in halves.as_chunks::<LANES>().0.iter().enumerate() {
+                let mut scores = [*half; POINTS];
+                for (entry, xs) in shifted.iter().enumerate() {
+                    let Some(lanes) = entries[entry * stride + chunk * LANES..].first_chunk::<LANES>() else { return };
+                    for (scores, &x) in scores.iter_mut().zip(xs) {
+                        for (score, &c) in scores.iter_mut().zip(lanes) {
+                            *score = x.mul_add(c, *score);
+                        }
+                    }
+                }
+                for ((least, chunk_of), scores) in least.iter_mut().zip(&mut chunk_of).zip(&scores) {
+                    for lane in 0..LANES {
+                        let nearer = scores[lane] < least[lane];
+                        least[lane] = if nearer { scores[lane] } else { least[lane] };
+                        chunk_of[lane] = if nearer { chunk as u32 } else { chunk_of[lane] };
+                    }
                 }
             }
-            let mut best = (f32::INFINITY, 0);
-            for (lane, (&distance, &chunk)) in least.iter().zip(&chunk_of).enumerate() {
-                let index = chunk as usize * LANES + lane;
-                if index < *count && (distance < best.0 || (distance == best.0 && index < best.1)) {
-                    best = (distance, index);
+            for ((least, chunk_of), code) in least.iter().zip(&chunk_of).zip(codes) {
+                let mut best = (f32::INFINITY, usize::MAX);
+                for (lane, (&score, &chunk)) in least.iter().zip(chunk_of).enumerate() {
+                    let index = chunk as usize * LANES + lane;
+                    if score < best.0 || (score == best.0 && index < best.1) {
+                        best = (score, index);
+                    }
                 }
+                // The padding repeats the first centroid, which comes before it.
+                *code = best.1 as u8;
             }
-            *code = best.1 as u8;
-            (self.each)(at, best.0);
         }
     }
 }
@@ -112,23 +152,22 @@ impl Points<'_> {
     }
 }
 
-/// Centroids to begin with: distinct points drawn at random.
+/// Centroids to begin with: distinct points drawn at random; zeros where there are fewer points.
 pub(super) fn start(points: Points<'_>, count: usize, random: &mut Random) -> Centroids {
-    let mut centroids = Centroids::zeros(points.size, count);
+    let mut rows = vec![0.0; count * points.size];
     let mut order: Vec<usize> = (0..points.count()).collect();
-    for index in 0..count.min(order.len()) {
+    for (index, row) in rows.chunks_exact_mut(points.size).enumerate().take(order.len()) {
         let other = index + (random.uniform() * (order.len() - index) as f64) as usize;
         order.swap(index, other);
-        let point = &points.values[order[index] * points.size..][..points.size];
-        centroids.set(index, point.iter().copied());
+        row.copy_from_slice(&points.values[order[index] * points.size..][..points.size]);
     }
-    centroids
+    Centroids::new(rows, points.size)
 }
 
 /// Moves `centroids` to the means of what is nearest to them, at most `rounds` times; gives the weighted squared error
 /// of the last assignment.
 pub(super) fn improve(centroids: &mut Centroids, points: Points<'_>, rounds: usize) -> f64 {
-    let (count, size) = (centroids.count, points.size);
+    let (count, size) = (centroids.count(), points.size);
     let mut codes = vec![0u8; points.count()];
     let mut before = Vec::new();
     let mut error = 0.0;
@@ -148,29 +187,32 @@ pub(super) fn improve(centroids: &mut Centroids, points: Points<'_>, rounds: usi
                 *sum += weight * f64::from(x);
             }
         }
-        for (index, mass) in masses.iter().enumerate().filter(|(_, mass)| **mass > 0.0) {
-            let sum = &sums[index * size..(index + 1) * size];
-            centroids.set(index, sum.iter().map(|sum| (sum / mass) as f32));
+        let mut rows = centroids.rows.clone();
+        let moved = rows.chunks_exact_mut(size).zip(sums.chunks_exact(size)).zip(&masses);
+        for ((row, sums), mass) in moved.filter(|(_, mass)| **mass > 0.0) {
+            row.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum / mass) as f32);
         }
         if points.count() > count {
-            split_for_empty(centroids, &mut masses);
+            split_for_empty(&mut rows, size, &mut masses);
         }
+        *centroids = Centroids::new(rows, size);
     }
     error
 }
 
 /// Gives every centroid without points half of the heaviest cluster: both move a little to either side.
-fn split_for_empty(centroids: &mut Centroids, masses: &mut [f64]) {
+fn split_for_empty(rows: &mut [f32], size: usize, masses: &mut [f64]) {
     const APART: f32 = 1.0 / 1024.0;
     for empty in 0..masses.len() {
         if masses[empty] > 0.0 {
             continue;
         }
         let heaviest = (0..masses.len()).fold(0, |best, index| if masses[index] > masses[best] { index } else { best });
-        let middle: Vec<f32> = centroids.get(heaviest).collect();
-        let aside = |sign: f32| middle.iter().map(move |x| x * (1.0 + sign * APART)).collect::<Vec<_>>();
-        centroids.set(heaviest, aside(1.0).into_iter());
-        centroids.set(empty, aside(-1.0).into_iter());
+        for at in 0..size {
+            let middle = rows[heaviest * size + at];
+            rows[heaviest * size + at] = middle * (1.0 + APART);
+            rows[empty * size + at] = middle * (1.0 - APART);
+        }
         masses[heaviest] /= 2.0;
         masses[empty] = masses[heaviest];
     }
@@ -189,10 +231,7 @@ mod tests {
             let mut random = Random::new(seed);
             let mut numbers = |n: usize| (0..n).map(|_| (random.uniform() * 8.0) as i32 as f32).collect::<Vec<_>>();
             let (values, points) = (numbers(count * size), numbers(20 * size));
-            let mut centroids = Centroids::zeros(size, count);
-            for (index, value) in values.chunks(size).enumerate() {
-                centroids.set(index, value.iter().copied());
-            }
+            let centroids = Centroids::new(values.clone(), size);
             let mut codes = vec![0; 20];
             let mut distances = vec![0.0; 20];
             centroids.assign(&points, &mut codes, |at, distance| distances[at] = distance);
@@ -215,6 +254,37 @@ mod tests {
             let error = |rounds| improve(&mut begun.clone(), points, rounds);
             prop_assert!(error(4) <= error(1) * (1.0 + 1e-6) && error(20) <= error(4) * (1.0 + 1e-6));
         }
+    }
+
+    #[test]
+    fn small_distances_do_not_drown_beside_a_large_mean_or_an_outlier() {
+        let mut random = Random::new(3);
+        let mut near = || 5e3 + (random.uniform() * 64.0) as f32 / 64.0;
+        let mut values: Vec<f32> = (0..2 * 40).map(|_| near()).collect();
+        values[6] = 1e9;
+        let centroids = Centroids::new(values.clone(), 2);
+        let points: Vec<f32> = (0..2 * 30).map(|_| near()).collect();
+        let mut codes = vec![0; 30];
+        centroids.assign(&points, &mut codes, |_, _| {});
+        for (point, code) in points.chunks(2).zip(codes) {
+            let to = |c: &[f32]| c.iter().zip(point).map(|(c, x)| f64::from(c - x).powi(2)).sum::<f64>();
+            let least = values.chunks(2).map(to).fold(f64::INFINITY, f64::min);
+            assert!(to(centroids.get(usize::from(code))) <= least + 1e-6);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_codes() {
+        let mut random = Random::new(5);
+        let mut numbers = |n: usize| (0..n).map(|_| random.uniform() as f32).collect::<Vec<_>>();
+        let (centroids, points) = (Centroids::new(numbers(3 * 100), 3), numbers(3 * 50));
+        let mut all = InstructionSet::available().map(|set| {
+            let mut codes = vec![0; 50];
+            set.run(Assign { centroids: &centroids, points: &points, codes: &mut codes });
+            codes
+        });
+        let first = all.next();
+        assert!(all.all(|codes| Some(codes) == first));
     }
 
     #[test]

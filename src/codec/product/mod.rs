@@ -135,11 +135,6 @@ fn stored_dtype(table: &Table<'_>, options: &Options) -> Dtype {
     }
 }
 
-fn dense_bytes(table: &Table<'_>) -> u64 {
-    let (height, width) = table.rows.shape();
-    (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64)
-}
-
 impl Codec for ProductQuantization {
     fn name(&self) -> &'static str {
         "product"
@@ -154,13 +149,9 @@ impl Codec for ProductQuantization {
          Ke, Sun, Optimized Product Quantization for Approximate Nearest Neighbor Search, CVPR 2013"
     }
 
-    fn weighs_rows(&self) -> bool {
-        true
-    }
-
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
         let shape @ (height, width) = table.rows.shape();
-        let (dense, dtype) = (dense_bytes(table), stored_dtype(table, options));
+        let (dense, dtype) = (table.bytes(), stored_dtype(table, options));
         let reduction = match target {
             DirectTarget::Reduction(reduction) => reduction,
             DirectTarget::Rank(_) | DirectTarget::Bits(_) => {
@@ -192,11 +183,11 @@ impl Codec for ProductQuantization {
         observer: &dyn Observer,
     ) -> Result<Box<dyn Analysis>> {
         let shape @ (height, width) = table.rows.shape();
-        let (dense, dtype) = (dense_bytes(table), stored_dtype(table, options));
+        let (dense, dtype) = (table.bytes(), stored_dtype(table, options));
         let weights = options.weights_of(height)?;
         let norms = super::measure::norms(table.rows, weights.as_deref(), observer)?;
         let scale = scale_of(norms.squared_norm, height, width);
-        let squared_norm = norms.weighted.map_or(norms.squared_norm, |weighted| weighted.squared_norm);
+        let squared_norm = norms.objective_norm();
         let setups = match demand {
             Demand::Only(setting) => vec![Setup::read(setting)?],
             Demand::Ladder => ladder(width, options)?,
@@ -221,9 +212,9 @@ impl Codec for ProductQuantization {
                 let sink = &mut Nowhere;
                 let trained = Trained::new(table.rows, sample.clone(), &setup, scale, dtype, sink, observer)?;
                 let measured = trained.encode(table.rows, weights.as_deref(), sink, observer)?;
-                measured.weighted.map_or(measured.squared_error, |weighted| weighted.squared_error)
+                measured.objective()
             } else {
-                encoder::predicted_share(&sample, &setup) * squared_norm
+                encoder::predicted_share(&sample, &setup, height) * squared_norm
             };
             let rotation = if setup.rotation { 2 * (width as u64).pow(2) } else { 0 };
             points.push(Point {

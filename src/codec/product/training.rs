@@ -157,7 +157,7 @@ impl Codebooks {
         let mut table = vec![0.0; count * width];
         for (columns, centroids) in self.splits.iter().zip(&self.centroids) {
             for (index, row) in table.chunks_exact_mut(width).enumerate() {
-                row[columns.clone()].iter_mut().zip(centroids.get(index)).for_each(|(out, value)| *out = value);
+                row[columns.clone()].copy_from_slice(centroids.get(index));
             }
         }
         table
@@ -166,9 +166,8 @@ impl Codebooks {
     /// Replaces the centroids by what became of [`Codebooks::table`].
     pub(super) fn reset(&mut self, table: &[f32], width: usize) {
         for (columns, centroids) in self.splits.iter().zip(&mut self.centroids) {
-            for (index, row) in table.chunks_exact(width).enumerate() {
-                centroids.set(index, row[columns.clone()].iter().copied());
-            }
+            let rows = table.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied();
+            *centroids = Centroids::new(rows.collect(), columns.len());
         }
     }
 }

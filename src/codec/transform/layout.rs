@@ -118,13 +118,7 @@ impl<'p> Stored<'p> {
         let height = codes.meta.shape.first().copied().unwrap_or(0);
         let extent = Extent::of(height, width, bits.bytes);
         for (part, expected) in parts.iter().zip(extent.parts("")) {
-            let same = (part.meta.dtype, &part.meta.shape) == (expected.dtype, &expected.shape);
-            if !same || expected.bytes() != Some(part.bytes.len() as u64) {
-                return Err(malformed("a part does not fit the others")
-                    .tensor(&part.meta.name)
-                    .expected(format!("{} {:?}", expected.dtype, expected.shape))
-                    .found(format!("{} {:?} in {} bytes", part.meta.dtype, part.meta.shape, part.bytes.len())));
-            }
+            part.check(expected.dtype, &expected.shape)?;
         }
         let numbers: Vec<f32> = scales.bytes.as_chunks().0.iter().map(|&scale| f32::from_le_bytes(scale)).collect();
         check_finite(scales, numbers.iter().map(|&scale| scale.into()))?;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::allocate::{Errors, Path};
+use super::allocate::{Errors, Milestone, Path};
 use super::basis::Grid;
 use super::gains::{Directions, Gains};
 use super::lloyd::Distribution;
@@ -30,6 +30,11 @@ const TRELLIS_GAIN: Errors = [1.0, 0.77, 0.69, 0.66, 0.64, 0.61, 0.58, 0.56, 0.5
 const TRELLIS_START: f64 = 8.0;
 /// Rows for each code below which levels follow the single rows, which the trellis cannot do as well.
 const FEW_ROWS: f64 = 8.0;
+
+/// Numbers of all points' samples together up to which every point is tried out.
+const TRIED_OUT: f64 = 4e5;
+/// Points that are tried out of more.
+const ANCHORS: usize = 7;
 
 /// What was learned of a table.
 pub(super) struct Learned {
@@ -83,9 +88,14 @@ impl Learned {
             .map(|(distribution, vector)| errors(distribution, vector, (height, components)))
             .collect();
         let squared_norm = spectrum.squared_norm;
-        let dense = (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64);
-        let path = Path::new(&errors, (height, width), dense);
+        let path = Path::new(&errors, (height, width), table.bytes());
         Ok(Learned { squared_norm, weights, width, gains, sample, vectors, distributions, path })
+    }
+
+    /// How many of some points to try out, so that it takes a second or less where the points are many.
+    pub(super) fn tries(&self, milestones: &[Milestone]) -> usize {
+        let numbers = self.sample.len() as f64 * self.distributions.len() as f64;
+        if numbers * milestones.len() as f64 <= TRIED_OUT { milestones.len() } else { ANCHORS }
     }
 
     /// What no component holds: the energy that is dropped with the noise.

@@ -27,7 +27,7 @@ pub(super) struct Component<'a> {
     pub(super) turned: bool,
 }
 
-/// The levels of each kept component, and what they make of `values`, the components of `sample`.
+/// The levels of each kept component, from `values`, the components of `sample`, `[n, k]`.
 ///
 /// The start is a component's optimal quantizer of twice as many levels as it has codes; then the codes of the sample
 /// are searched and each level moves to the mean of what was coded with it, in turns (a generalized Lloyd iteration). A
@@ -38,7 +38,7 @@ pub(super) fn fit(
     sample: &Sample,
     values: &[f32],
     observer: &dyn Observer,
-) -> Result<(Vec<(u8, Vec<f32>)>, Vec<f32>)> {
+) -> Result<Vec<(u8, Vec<f32>)>> {
     let mut levels: Vec<Levels> = components
         .par_iter()
         .map(|component| Levels {
@@ -48,12 +48,12 @@ pub(super) fn fit(
         })
         .collect();
     let table = Components { masses: sample.masses(), values, count: components.len() };
+    let mut chosen = Vec::new();
     for _ in 0..ROUNDS {
         observer.check()?;
-        let chosen = table.search(&levels);
+        chosen = table.search(&levels);
         levels.par_iter_mut().enumerate().for_each(|(component, levels)| table.refit(component, &chosen, levels));
     }
-    let chosen = table.search(&levels);
     levels.par_iter_mut().zip(components).enumerate().for_each(|(at, (levels, component))| {
         let scalar = component.quantizer(1 << levels.bits);
         if table.scalar_error(at, &scalar) < table.error(at, &chosen, &levels.values) {
@@ -61,17 +61,22 @@ pub(super) fn fit(
             levels.scalar = true;
         }
     });
-    let chosen = if levels.iter().any(|levels| levels.scalar) {
+    if levels.iter().any(|levels| levels.scalar) {
         let chosen = table.search(&levels);
         levels.par_iter_mut().enumerate().for_each(|(component, levels)| table.refit(component, &chosen, levels));
-        table.search(&levels)
-    } else {
-        chosen
-    };
-    let fitted: Vec<(u8, Vec<f32>)> = levels.into_iter().map(|levels| (levels.bits, levels.values)).collect();
-    let place = |(at, &level): (usize, &u16)| fitted[at % fitted.len()].1[usize::from(level)];
-    let met = chosen.iter().enumerate().map(place).collect();
-    Ok((fitted, met))
+    }
+    Ok(levels.into_iter().map(|levels| (levels.bits, levels.values)).collect())
+}
+
+/// The levels of least error for every row of `values`, `[n, k]`.
+pub(super) fn search(books: &Codebooks, values: &[f32]) -> Vec<u16> {
+    let mut chosen = vec![0u16; values.len()];
+    let group = (LANES * books.len()).max(1);
+    values
+        .par_chunks(group)
+        .zip(chosen.par_chunks_mut(group))
+        .for_each_init(|| Search::new(books.len()), |search, (values, chosen)| search.run(books, values, chosen));
+    chosen
 }
 
 impl Component<'_> {
@@ -93,14 +98,7 @@ impl Components<'_> {
     /// The levels of least error of every row.
     fn search(&self, levels: &[Levels]) -> Vec<u16> {
         let books: Vec<(u8, Vec<f32>)> = levels.iter().map(|levels| (levels.bits, levels.values.clone())).collect();
-        let books = Codebooks::new(&books);
-        let mut chosen = vec![0u16; self.values.len()];
-        let group = (LANES * self.count).max(1);
-        self.values
-            .par_chunks(group)
-            .zip(chosen.par_chunks_mut(group))
-            .for_each_init(|| Search::new(self.count), |search, (values, chosen)| search.run(&books, values, chosen));
-        chosen
+        search(&Codebooks::new(&books), self.values)
     }
 
     /// One component of every row, with what it counts and the level chosen.

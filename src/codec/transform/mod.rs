@@ -8,7 +8,6 @@
 mod allocate;
 mod basis;
 mod bits;
-mod bound;
 mod codebook;
 mod decode;
 mod encode;
@@ -30,8 +29,7 @@ use allocate::Milestone;
 use learn::Learned;
 use point::Fitted;
 
-pub use bound::rate_distortion_bound;
-
+use super::calibrate::calibrated;
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
@@ -69,15 +67,13 @@ impl Codec for Transform {
     }
 
     fn resolve(&self, table: &Table<'_>, _options: &Options, target: DirectTarget) -> Result<Setting> {
-        let (height, width) = table.rows.shape();
         let DirectTarget::Reduction(reduction) = target else {
             return Err(Error::new(ErrorKind::Request, "this method gives each component its own number of bits")
                 .expected("a reduction, a maximum error or a size")
                 .found(format!("{target:?}"))
                 .hint("use `--reduction`, `--max-error` or `--target-size`"));
         };
-        let dense = (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64);
-        Ok(setting(bytes_within_reduction(reduction, dense)?, width))
+        Ok(setting(bytes_within_reduction(reduction, table.bytes())?, table.rows.shape().1))
     }
 
     fn analyze(
@@ -108,19 +104,41 @@ impl Codec for Transform {
                     .hint("ask for a smaller reduction, or leave the table out with `--exclude`")
             })?);
         }
-        let outside = learned.outside();
+        let modelled: Vec<f64> =
+            milestones.iter().map(|milestone| milestone.squared_error + learned.outside()).collect();
+        let mut only = None;
+        let tries = learned.tries(&milestones);
+        let errors = calibrated(&modelled, tries, |at| {
+            let fitted = Fitted::new(&learned, &learned.path.bits(&milestones[at]), observer)?;
+            let lost = fitted.lost * learned.squared_norm;
+            only = Some(fitted);
+            Ok(lost)
+        })?;
+        // Nobody need pay more for less: on a table of few rows a point may be less lucky than a smaller one.
+        let mut least = f64::INFINITY;
+        let (milestones, errors): (Vec<_>, Vec<_>) = milestones
+            .into_iter()
+            .zip(errors)
+            .filter(|&(_, error)| {
+                let better = error < least;
+                least = least.min(error);
+                better
+            })
+            .unzip();
+        let only = only.filter(|_| milestones.len() == 1);
         let points = milestones
             .iter()
-            .map(|milestone| Point {
+            .zip(errors)
+            .map(|(milestone, squared_error)| Point {
                 setting: setting(milestone.bytes, width),
                 parts: milestone.extent.parts(table.name),
-                squared_error: milestone.squared_error + outside,
+                squared_error,
                 retained_energy: None,
                 parameters: milestone.extent.numbers(),
                 flops_per_token: milestone.extent.flops(),
             })
             .collect();
-        Ok(Box::new(Ready { learned, milestones, points, shape: (height, width) }))
+        Ok(Box::new(Ready { learned, milestones, points, shape: (height, width), only }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
@@ -134,6 +152,8 @@ struct Ready {
     milestones: Vec<Milestone>,
     points: Vec<Point>,
     shape: (usize, usize),
+    /// What was fitted to the only point.
+    only: Option<Fitted>,
 }
 
 impl Analysis for Ready {
@@ -158,9 +178,15 @@ impl Analysis for Ready {
         if rows.shape() != self.shape {
             return Err(Error::new(ErrorKind::Request, "the table is not the one that was analyzed"));
         }
-        let kept = self.learned.path.bits(milestone);
-        let fitted = Fitted::new(&self.learned, &kept, observer)?;
-        encode::encode(&self.learned, rows, &fitted, point, sink, observer)
+        let found;
+        let fitted = match &self.only {
+            Some(fitted) => fitted,
+            None => {
+                found = Fitted::new(&self.learned, &self.learned.path.bits(milestone), observer)?;
+                &found
+            }
+        };
+        encode::encode(&self.learned, rows, fitted, point, sink, observer)
     }
 }
 

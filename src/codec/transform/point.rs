@@ -39,9 +39,12 @@ impl Fitted {
             })
             .collect();
         let values = learned.sample.project(&basis.vectors)?;
-        let (levels, met) = levels::fit(&components, &learned.sample, &values, observer)?;
-        let lost = learned.sample.lost(&met, &columns(&basis.vectors, width))?;
-        let (books, level_scales, levels) = stored_levels(&levels);
+        let fitted = levels::fit(&components, &learned.sample, &values, observer)?;
+        let (stored, level_scales, levels) = stored_levels(&fitted);
+        let books = Codebooks::new(&stored);
+        let chosen = levels::search(&books, &values);
+        let met = chosen.iter().enumerate().map(|(at, &level)| stored[at % stored.len()].1[usize::from(level)]);
+        let lost = learned.sample.lost(&met.collect::<Vec<f32>>(), &columns(&basis.vectors, width))?;
         let scales = level_scales.iter().chain(&basis.steps).flat_map(|scale| scale.to_le_bytes()).collect();
         let gains = learned.gains.values.iter().flat_map(|gain| gain.to_le_bytes()).collect();
         Ok(Fitted { vectors: basis.vectors, books, companions: [bits, levels, basis.bytes, scales, gains], lost })
@@ -62,7 +65,7 @@ pub(super) fn columns(vectors: &[f64], width: usize) -> Vec<u8> {
 }
 
 /// The levels as they are stored, which are those that rows are encoded with; their scales; their bytes.
-fn stored_levels(fitted: &[(u8, Vec<f32>)]) -> (Codebooks, Vec<f32>, Vec<u8>) {
+fn stored_levels(fitted: &[(u8, Vec<f32>)]) -> (Vec<(u8, Vec<f32>)>, Vec<f32>, Vec<u8>) {
     let (mut books, mut scales, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     for (bits, levels) in fitted {
         let scale = levels.iter().fold(0.0f32, |largest, level| largest.max(level.abs()));
@@ -72,5 +75,5 @@ fn stored_levels(fitted: &[(u8, Vec<f32>)]) -> (Codebooks, Vec<f32>, Vec<u8>) {
         books.push((*bits, stored.iter().map(|level| level.to_f32() * scale).collect()));
         scales.push(scale);
     }
-    (Codebooks::new(&books), scales, bytes)
+    (books, scales, bytes)
 }

@@ -175,7 +175,7 @@ mod tests {
         let mut vectors: Vec<Vec<f64>> = Vec::new();
         for index in 0..count {
             let mut vector: Vec<f64> =
-                (0..width).map(|at| ((at * 31 + index * 57 + at * at * index) as f64 * 0.7).sin()).collect();
+                (0..width).map(|at| ((at * 31 + index * 57 + at * at * index) as f64 * 0.7 + 0.3).sin()).collect();
             for _ in 0..2 {
                 for other in &vectors {
                     let along: f64 = vector.iter().zip(other).map(|(x, y)| x * y).sum();
