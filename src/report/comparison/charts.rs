@@ -1,139 +1,16 @@
 //! The charts of the page, as SVG.
-//!
-//! Colours stand for roles: the style sheet of the page gives them their values in light and dark. Every line has its
-//! name beside it and every method a shape of its own, so that colour is never needed.
 
-use std::f64::consts::TAU;
-
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::compare::{BINS_PER_DECADE, Comparison};
-use crate::error::{Error, ErrorKind, Result};
+use crate::compare::{BINS_PER_DECADE, Comparison, Measurement};
+use crate::error::Result;
+use crate::report::chart::{
+    BOUND, GRID, INK, LINE_HEIGHT, Label, NAMES, WIDTH, draw, failed, font, mark, series, tick, write_labels,
+};
 
-/// Text and axes.
-pub(super) const INK: RGBColor = RGBColor(0, 0, 1);
-/// Grid lines.
-pub(super) const GRID: RGBColor = RGBColor(0, 0, 2);
-/// The bound; dashed.
-pub(super) const BOUND: RGBColor = RGBColor(0, 0, 3);
-/// Lines from a mark to its name.
-pub(super) const LEADER: RGBColor = RGBColor(0, 0, 4);
-/// Colours of lines before they repeat.
-pub(super) const SERIES: u8 = 8;
-const FIRST_SERIES: u8 = 16;
-
-/// The colour of line `index`.
-pub(super) fn series(index: usize) -> RGBColor {
-    RGBColor(0, 0, FIRST_SERIES + (index % usize::from(SERIES)) as u8)
-}
-
-const WIDTH: u32 = 960;
-const HEIGHT: u32 = 480;
-/// Room for names on the right.
-const NAMES: u32 = 190;
-const FONT: i32 = 16;
-/// Between two names.
-const LINE_HEIGHT: i32 = 18;
 /// Nothing smaller is drawn on a logarithmic axis.
 const SMALLEST: f64 = 1e-8;
-
-type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
-
-fn failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
-    Error::new(ErrorKind::Unsupported, "the chart cannot be drawn").caused_by(error)
-}
-
-/// Draws one chart; `title` is read out in its place.
-fn draw(title: &str, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
-        paint(&area)?;
-        area.present().map_err(failed)?;
-    }
-    Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1))
-}
-
-fn font(color: &RGBColor) -> TextStyle<'static> {
-    ("sans-serif", FONT).into_font().color(color)
-}
-
-/// The corners of the mark of method `index`, around the origin.
-fn mark(index: usize) -> Vec<(i32, i32)> {
-    let regular = |corners: u32, radius: f64, turn: f64| {
-        let corner = move |i: u32| {
-            let angle = TAU * (f64::from(i) / f64::from(corners) + turn);
-            ((radius * angle.sin()).round() as i32, (-radius * angle.cos()).round() as i32)
-        };
-        (0..corners).map(corner).collect::<Vec<_>>()
-    };
-    match index % 8 {
-        0 => regular(24, 5.5, 0.0),
-        1 => regular(4, 7.0, 0.125),
-        2 => regular(3, 8.0, 0.0),
-        3 => regular(4, 8.0, 0.0),
-        4 => regular(3, 8.0, 0.5),
-        5 => vec![
-            (-2, -7),
-            (2, -7),
-            (2, -2),
-            (7, -2),
-            (7, 2),
-            (2, 2),
-            (2, 7),
-            (-2, 7),
-            (-2, 2),
-            (-7, 2),
-            (-7, -2),
-            (-2, -2),
-        ],
-        6 => regular(6, 7.0, 0.0),
-        _ => vec![(0, -9), (2, -2), (9, 0), (2, 2), (0, 9), (-2, 2), (-9, 0), (-2, -2)],
-    }
-}
-
-/// A name that belongs at a height, and the place that it names.
-struct Label {
-    text: String,
-    color: RGBColor,
-    at: (i32, i32),
-}
-
-/// Writes names right of what they name, moved apart where they would overlap.
-fn write_labels(area: &Area<'_>, mut labels: Vec<Label>) -> Result<()> {
-    labels.sort_by_key(|label| label.at.1);
-    let mut heights: Vec<i32> = Vec::with_capacity(labels.len());
-    for label in &labels {
-        let least = heights.last().map_or(i32::MIN, |last| last + LINE_HEIGHT);
-        heights.push(label.at.1.max(least));
-    }
-    // The lowest may have been pushed off the page: move back up.
-    let mut most = HEIGHT as i32 - 3 * LINE_HEIGHT;
-    for height in heights.iter_mut().rev() {
-        *height = (*height).min(most);
-        most = *height - LINE_HEIGHT;
-    }
-    for (label, height) in labels.iter().zip(heights) {
-        let (x, y) = label.at;
-        let start = (x + 26, height);
-        area.draw(&PathElement::new(vec![(x + 10, y), (start.0 - 3, start.1)], LEADER)).map_err(failed)?;
-        let style = font(&label.color).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(label.text.clone(), start, style)).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// A number on an axis.
-fn tick(value: &f64) -> String {
-    if *value == 0.0 || (1e-3..1e5).contains(value) {
-        let text = format!("{value:.4}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        format!("{value:.0e}")
-    }
-}
 
 /// The extent of positive numbers on a logarithmic axis, with some room.
 fn extent(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
@@ -145,17 +22,33 @@ fn extent(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
 
 /// Bits per parameter against the relative error: a line for each method, and the Gaussian bound.
 pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
+    let bound = comparison.gaussian_bound.iter();
+    let bound = bound.map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
+    rates(comparison, "relative Frobenius error", &|found| Some(found.relative_frobenius_error), bound)
+}
+
+/// Bits per parameter against the weighted error, of which no bound is known.
+pub(super) fn rate_weighted_distortion(comparison: &Comparison) -> Result<String> {
+    rates(comparison, "weighted relative error", &|found| found.weighted_relative_frobenius_error, Vec::new())
+}
+
+/// Bits per parameter against `error`, called `name`; with `bound`, where there is one.
+fn rates(
+    comparison: &Comparison,
+    name: &str,
+    error: &dyn Fn(&Measurement) -> Option<f64>,
+    bound: Vec<(f64, f64)>,
+) -> Result<String> {
     let lines: Vec<Vec<(f64, f64)>> =
-        comparison.methods.iter().map(|method| points(comparison, &method.name)).collect();
-    let bound: Vec<(f64, f64)> =
-        comparison.gaussian_bound.iter().map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
-    let largest = bound.last().map_or(1.0, |last| last.0).max(1e-3);
-    let smallest_size = comparison.sizes.iter().map(|size| size.bits_per_parameter).fold(largest, f64::min);
+        comparison.methods.iter().map(|method| points(comparison, &method.name, error)).collect();
+    let rates = comparison.sizes.iter().map(|size| size.bits_per_parameter);
+    let largest = rates.clone().fold(1.0, f64::max);
+    let smallest_size = rates.fold(largest, f64::min);
     // Between the smallest size and the origin the bound says nothing new.
     let bound: Vec<_> = bound.into_iter().filter(|point| point.0 >= 0.5 * smallest_size).collect();
     let errors = lines.iter().flatten().chain(&bound).map(|point| point.1);
     let range = extent(errors.chain([1.0]));
-    draw("bits per parameter against relative Frobenius error of each method", |area| {
+    draw(&format!("bits per parameter against {name} of each method"), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(10)
             .margin_right(NAMES)
@@ -171,7 +64,7 @@ pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
             .label_style(font(&INK))
             .axis_desc_style(font(&INK))
             .x_desc("bits per parameter, all parts counted")
-            .y_desc("relative Frobenius error")
+            .y_desc(name)
             .x_label_formatter(&tick)
             .y_label_formatter(&tick)
             .draw()
@@ -200,10 +93,10 @@ pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
 }
 
 /// What a method reached, by bits; one point where several sizes led to the same.
-fn points(comparison: &Comparison, method: &str) -> Vec<(f64, f64)> {
+fn points(comparison: &Comparison, method: &str, error: &dyn Fn(&Measurement) -> Option<f64>) -> Vec<(f64, f64)> {
     let entries = comparison.sizes.iter().flat_map(|size| &size.entries).filter(|entry| entry.method == method);
     let found = entries.filter_map(|entry| entry.measurement.as_ref());
-    let mut points: Vec<_> = found.map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
+    let mut points: Vec<_> = found.filter_map(|one| Some((one.bits_per_parameter, error(one)?))).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points.dedup();
     points
