@@ -116,7 +116,10 @@ pub(super) fn run(args: &TrainArgs, terminal: &Terminal) -> anyhow::Result<Outco
     checkpoint::write(&TrainedModel { classifier, vocabulary, labels, max_tokens: args.max_tokens }, &args.output)?;
     terminal.clear();
     if let Some(best) = history.best() {
-        print(&format!("epoch {} of {} was best: dev accuracy {:.4}\n", best.epoch, settings.epochs, best.dev_accuracy))?;
+        print(&format!(
+            "epoch {} of {} was best: dev accuracy {:.4}\n",
+            best.epoch, settings.epochs, best.dev_accuracy
+        ))?;
     }
     Ok(Outcome::Done)
 }

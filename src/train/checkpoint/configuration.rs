@@ -68,7 +68,8 @@ impl Configuration {
             (0..names.len()).map(name).collect::<Option<Vec<_>>>()
         });
         let labels = Labels::new(names.ok_or_else(|| missing("id2label", "a name for each number from 0"))?)?;
-        let max_tokens = config.get("max_tokens").and_then(Value::as_u64).filter(|most| (1..=MAX_TOKENS).contains(most));
+        let max_tokens =
+            config.get("max_tokens").and_then(Value::as_u64).filter(|most| (1..=MAX_TOKENS).contains(most));
         let columns = config.get("embedding_size").and_then(count);
         let sizes = Sizes {
             columns: columns.ok_or_else(|| missing("embedding_size", "a whole number"))?,

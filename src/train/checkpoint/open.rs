@@ -58,9 +58,9 @@ fn table(checkpoint: &Checkpoint) -> Result<Box<dyn Rows + '_>> {
 }
 
 fn find(checkpoint: &Checkpoint, name: &str) -> Result<crate::checkpoint::TensorId> {
-    checkpoint.find(name).ok_or_else(|| {
-        Error::new(ErrorKind::Malformed, "the tensor is missing").at(checkpoint.root()).tensor(name)
-    })
+    checkpoint
+        .find(name)
+        .ok_or_else(|| Error::new(ErrorKind::Malformed, "the tensor is missing").at(checkpoint.root()).tensor(name))
 }
 
 fn parameter(checkpoint: &Checkpoint, name: String, shape: Vec<usize>) -> Result<Parameter> {
@@ -77,7 +77,8 @@ fn parameter(checkpoint: &Checkpoint, name: String, shape: Vec<usize>) -> Result
     // A vector is read as a matrix of one row.
     let columns = shape.last().copied().unwrap_or(1);
     let rows = shape.iter().rev().skip(1).product();
-    let view = crate::tensor::MappedRows::new(&bytes, meta.dtype, rows, columns).map_err(|error| error.tensor(&name))?;
+    let view =
+        crate::tensor::MappedRows::new(&bytes, meta.dtype, rows, columns).map_err(|error| error.tensor(&name))?;
     let values = Matrix::read(&view)?.values().to_vec();
     Ok(Parameter { name, shape, values })
 }
