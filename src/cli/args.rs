@@ -53,6 +53,12 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Print and draw learning rates by update: CALR and its rivals
     Schedule(ScheduleArgs),
+    /// Train a classifier of sentences
+    #[cfg(feature = "train")]
+    Train(Box<super::train::TrainArgs>),
+    /// Measure a classifier, dense or compressed, on labelled sentences
+    #[cfg(feature = "train")]
+    Evaluate(super::evaluate::EvaluateArgs),
 }
 
 #[derive(Debug, Args)]
