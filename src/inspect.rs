@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, TensorId};
+use crate::checkpoint::{Checkpoint, Shard, TensorId};
 use crate::error::{Error, Result};
 use crate::linalg::{self, Spectrum};
 use crate::locate::{Candidate, Selection};
@@ -118,7 +118,7 @@ pub fn inspect(
     });
     Ok(Inspection {
         files: checkpoint.shards().iter().map(|shard| shard.path().to_string_lossy().into_owned()).collect(),
-        weights_bytes: checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64).sum(),
+        weights_bytes: checkpoint.shards().iter().map(Shard::bytes).sum(),
         tensors: tensors.collect(),
         tables: tables.collect::<Result<_>>()?,
     })

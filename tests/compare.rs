@@ -275,11 +275,9 @@ fn request(budgets: &[Budget]) -> Request {
     Request {
         table: None,
         methods: CODECS.to_vec(),
-        options: Options::default(),
+        options: Options { seed: 1, ..Options::default() },
         budgets: budgets.to_vec(),
-        row_weights: None,
         sampled_rows: 50,
-        seed: 1,
     }
 }
 

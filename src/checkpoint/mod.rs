@@ -52,6 +52,7 @@ pub struct Checkpoint {
 pub struct Shard {
     path: PathBuf,
     reader: Box<dyn Reader>,
+    data_files: Vec<PathBuf>,
 }
 
 /// Where a tensor is in the checkpoint that gave the id.
@@ -72,6 +73,16 @@ impl Shard {
     /// The open file.
     pub fn reader(&self) -> &dyn Reader {
         self.reader.as_ref()
+    }
+
+    /// Other files that hold elements of its tensors, relative to [`Checkpoint::root`].
+    pub fn data_files(&self) -> &[PathBuf] {
+        &self.data_files
+    }
+
+    /// Bytes of the file and of its data files.
+    pub fn bytes(&self) -> u64 {
+        self.reader.file_bytes().len() as u64 + self.reader.data_files().iter().map(|file| file.bytes).sum::<u64>()
     }
 }
 
@@ -109,14 +120,16 @@ impl Checkpoint {
         };
         let mut shards = Vec::with_capacity(shard_paths.len());
         for path in shard_paths {
-            shards.push(Shard { reader: format::open(&root.join(&path))?, path });
+            let reader = format::open(&root.join(&path))?;
+            let data_files = reader.data_files().iter().map(|file| path.with_file_name(&file.path)).collect();
+            shards.push(Shard { path, reader, data_files });
         }
         let names = names(&root, &shards)?;
         let mut warnings = match &index {
             Some(index) => index.check(&root, &shards, &names)?,
             None => Vec::new(),
         };
-        for Shard { path, reader } in &shards {
+        for Shard { path, reader, .. } in &shards {
             warnings.extend(reader.warnings().iter().map(|warning| format!("{}: {warning}", paths::quote(path))));
         }
         let config_path = weights.path().with_file_name(config::NAME);
@@ -255,14 +268,18 @@ impl Checkpoint {
     /// The files that are not companions.
     fn own_files(&self) -> impl Iterator<Item = &Path> {
         let shards = self.shards.iter().map(Shard::path);
-        shards.chain(self.index.as_ref().map(ShardIndex::path)).chain(self.config.as_ref().map(Config::path))
+        let data = self.shards.iter().flat_map(|shard| shard.data_files.iter().map(PathBuf::as_path));
+        shards
+            .chain(data)
+            .chain(self.index.as_ref().map(ShardIndex::path))
+            .chain(self.config.as_ref().map(Config::path))
     }
 }
 
 /// Where the tensor of each name is.
 fn names(root: &Path, shards: &[Shard]) -> Result<HashMap<String, TensorId>> {
     let mut names = HashMap::new();
-    for (shard, Shard { path, reader }) in shards.iter().enumerate() {
+    for (shard, Shard { path, reader, .. }) in shards.iter().enumerate() {
         for (index, meta) in reader.tensors().iter().enumerate() {
             match names.entry(meta.name.clone()) {
                 Entry::Vacant(entry) => entry.insert(TensorId { shard, index }),

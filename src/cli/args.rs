@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use rankfold::codec::Granularity;
 use rankfold::convert::Rename;
 use rankfold::plan::{Override, Size, Target};
+
+use super::options::{CodecArgs, FactorDtype};
 
 /// Compress the embedding tables of model checkpoints by low-rank factorization, and prove what was done.
 #[derive(Debug, Parser)]
@@ -73,9 +74,6 @@ pub(crate) struct InspectArgs {
 /// Heading of the options of which there has to be exactly one.
 const TARGET: &str = "Target (exactly one)";
 
-/// Heading of the options of fixed-point codes.
-const FIXED_POINT: &str = "Fixed point";
-
 /// Parses the value of the target option called `key`, so that one out of range is wrong usage.
 fn target(key: &'static str) -> impl Fn(&str) -> Result<Target, rankfold::Error> + Clone + Send + Sync {
     move |value| Target::parse(key, value)
@@ -122,67 +120,8 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "METHOD", default_value = "low-rank", value_parser = methods_and_auto())]
     pub(crate) method: String,
 
-    /// Dtype of stored factors, the table's unless given; dtype to cast to, F16 unless given
-    #[arg(long, value_enum, ignore_case = true)]
-    pub(crate) dtype: Option<FactorDtype>,
-
-    /// Where the singular values go: half to each factor, all left (to A) or all right (to B)
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) split: SplitArg,
-
-    /// How `low-rank-fixed` finds its factors: ours, or one of the paper's three
-    #[arg(long, value_enum, default_value_t, help_heading = "Method low-rank-fixed")]
-    pub(crate) variant: VariantArg,
-
-    /// Bits of the left factor; chosen with the rank unless given
-    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
-          value_parser = clap::value_parser!(u32).range(2..=8))]
-    pub(crate) left_bits: Option<u32>,
-
-    /// Bits of the right factor; chosen with the rank unless given
-    #[arg(long, value_name = "BITS", help_heading = "Method low-rank-fixed",
-          value_parser = clap::value_parser!(u32).range(2..=8))]
-    pub(crate) right_bits: Option<u32>,
-
-    /// Pieces of a row, each quantized for itself; chosen for the target unless given
-    #[arg(long, value_name = "M", help_heading = "Method product",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) subquantizers: Option<u32>,
-
-    /// Bits of the index of a piece, 4 or 8; 8 unless given
-    #[arg(long, value_name = "BITS", help_heading = "Method product", value_parser = ["4", "8"])]
-    pub(crate) code_bits: Option<String>,
-
-    /// Rotate rows so that their pieces are quantized better (OPQ); the rotation is stored
-    #[arg(long, help_heading = "Method product")]
-    pub(crate) rotation: bool,
-
-    /// Store norms apart from directions, as fastText's quantization does
-    #[arg(long, help_heading = "Method product")]
-    pub(crate) norms: bool,
-
-    /// What each row counts in the error that is minimized: a file with one number a line (token counts), or `zipf`
-    #[arg(long, value_name = "FILE|zipf")]
-    pub(crate) row_weights: Option<String>,
-
-    /// Where sequences of random numbers start; the same seed gives the same bytes
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Which entries share a scale: the whole `tensor`, each `row`, or each `group:N` of N columns of a row
-    #[arg(long, value_name = "WHICH", help_heading = FIXED_POINT, default_value_t)]
-    pub(crate) granularity: Granularity,
-
-    /// Codes without a zero point: the default
-    #[arg(long, help_heading = FIXED_POINT, conflicts_with = "affine")]
-    pub(crate) symmetric: bool,
-
-    /// Codes with a stored zero point
-    #[arg(long, help_heading = FIXED_POINT)]
-    pub(crate) affine: bool,
-
-    /// Dtype of the scales; F16 unless given
-    #[arg(long, value_enum, ignore_case = true, help_heading = FIXED_POINT)]
-    pub(crate) scale_dtype: Option<ScaleDtype>,
+    #[command(flatten)]
+    pub(crate) codec: CodecArgs,
 
     /// Take the tables whose names match, and no others
     #[arg(long, value_name = "GLOB", help_heading = "Tables")]
@@ -422,17 +361,12 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "BITS", value_delimiter = ',', help_heading = SIZES)]
     pub(crate) bits_per_parameter: Vec<f64>,
 
-    /// Dtype of stored factors; that of the table unless given
-    #[arg(long, value_enum, ignore_case = true)]
-    pub(crate) dtype: Option<FactorDtype>,
-
     /// Rows whose nearest neighbours are looked for before and after
     #[arg(long, value_name = "ROWS", default_value_t = 1000, value_parser = sampled_rows)]
     pub(crate) sample: usize,
 
-    /// Seed of that sample and of the rows that are timed
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) codec: CodecArgs,
 
     /// One JSON document on standard output
     #[arg(long)]
@@ -480,35 +414,4 @@ pub(crate) struct DiffArgs {
 fn error_bound(text: &str) -> Result<f64, String> {
     let bound: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
     if bound >= 0.0 { Ok(bound) } else { Err("expected a number of at least 0".to_owned()) }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum FactorDtype {
-    F64,
-    F32,
-    F16,
-    Bf16,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ScaleDtype {
-    F16,
-    F32,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum VariantArg {
-    #[default]
-    Ours,
-    Lplr,
-    Svd,
-    LplrSvd,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum SplitArg {
-    #[default]
-    Balanced,
-    Left,
-    Right,
 }

@@ -55,11 +55,9 @@ impl CompareArgs {
         Ok(Request {
             table: self.table.clone(),
             methods,
-            options: codec::Options { dtype: self.dtype.map(Into::into), ..Default::default() },
+            options: self.codec.options()?,
             budgets,
-            row_weights: None,
             sampled_rows: self.sample,
-            seed: self.seed,
         })
     }
 }

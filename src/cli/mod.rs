@@ -6,6 +6,7 @@ mod compress;
 mod convert;
 mod diff;
 mod inspect;
+mod options;
 mod output;
 mod restore;
 mod schedule;

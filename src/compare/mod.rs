@@ -4,6 +4,7 @@
 //! there to a temporary file, and is decoded from it again for everything that is measured.
 
 mod budget;
+mod findings;
 mod latency;
 mod quality;
 mod sample;
@@ -12,17 +13,16 @@ mod store;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
-use serde::Serialize;
-
 use crate::checkpoint::{Checkpoint, Selected, TensorId};
-use crate::codec::{Codec, Demand, Options, Setting, Table};
+use crate::codec::{Codec, Demand, Options, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg;
 use crate::locate::Selection;
 use crate::observe::Observer;
-use crate::tensor::{Dtype, Rows};
+use crate::tensor::Rows;
 
 pub use budget::{Budget, DEFAULT_BITS};
+pub use findings::{AtSize, Bound, Comparison, Entry, Measurement, MethodFacts, Sample, TableFacts};
 pub use latency::{BATCH, Latency, latency};
 pub use quality::{BINS_PER_DECADE, Cosines, Quality, quality, row_error_bins};
 pub use store::Encoded;
@@ -36,148 +36,20 @@ pub struct Request {
     pub table: Option<String>,
     /// The methods, in the order of the report.
     pub methods: Vec<&'static dyn Codec>,
-    /// The codecs' options.
+    /// The codecs' options. Their seed is that of the sample and of the rows that are timed too; with their weights of
+    /// rows errors are measured beside the plain ones.
     pub options: Options,
     /// The sizes, in the order of the report.
     pub budgets: Vec<Budget>,
-    /// A weight for each row, for the weighted error.
-    pub row_weights: Option<Vec<f64>>,
     /// Rows whose neighbours are looked for.
     pub sampled_rows: usize,
-    /// Seed of the sample and of the rows that are timed.
-    pub seed: u64,
-}
-
-/// The outcome.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
-    /// The table.
-    pub table: TableFacts,
-    /// How rows were sampled for the neighbours.
-    pub sample: Sample,
-    /// The methods, in order.
-    pub methods: Vec<MethodFacts>,
-    /// What was found at each size.
-    pub sizes: Vec<AtSize>,
-    /// The least error of any code for Gaussian rows of the table's spectrum, from few bits to many.
-    pub gaussian_bound: Vec<Bound>,
-    /// Lower bounds of the bins of every `row_errors`.
-    pub row_error_bins: Vec<f64>,
-}
-
-/// The table as it is in the source.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TableFacts {
-    /// Full name.
-    pub name: String,
-    /// Element type.
-    pub dtype: Dtype,
-    /// `[V, d]`.
-    pub shape: [usize; 2],
-    /// Bytes of its elements.
-    pub bytes: u64,
-    /// All singular values, descending.
-    pub singular_values: Vec<f64>,
-    /// Seconds to look rows up.
-    pub seconds: Latency,
-}
-
-/// The sample of rows whose neighbours were compared.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Sample {
-    /// How many rows.
-    pub rows: usize,
-    /// How many neighbours of each.
-    pub neighbours: usize,
-    /// What they were drawn with.
-    pub seed: u64,
-}
-
-/// A method that took part.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MethodFacts {
-    /// Name of the codec.
-    pub name: String,
-    /// One line.
-    pub summary: String,
-    /// Paper or specification.
-    pub reference: String,
-}
-
-/// All methods at one size.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AtSize {
-    /// The size as it was asked for.
-    pub budget: String,
-    /// The most bytes that it allows.
-    pub bytes: u64,
-    /// The same in bits per parameter.
-    pub bits_per_parameter: f64,
-    /// [`linalg::Spectrum::gaussian_bound`] at that rate.
-    pub gaussian_bound: f64,
-    /// The method with the least relative Frobenius error (plain); of equals the one of fewer bytes.
-    pub best: Option<String>,
-    /// One for each method.
-    pub entries: Vec<Entry>,
-}
-
-/// One method at one size.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Entry {
-    /// Name of the codec.
-    pub method: String,
-    /// Why there is no measurement.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub absent: Option<String>,
-    /// What was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measurement: Option<Measurement>,
-}
-
-/// One operating point, measured on the bytes that it would write.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Measurement {
-    /// The codec's parameters.
-    pub setting: Setting,
-    /// Bytes of all parts.
-    pub bytes: u64,
-    /// Bits of all parts for each of the `V d` numbers of the table.
-    pub bits_per_parameter: f64,
-    /// `||W - W~||_F / ||W||_F`.
-    pub relative_frobenius_error: f64,
-    /// The same with row weights, where there are any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weighted_relative_frobenius_error: Option<f64>,
-    /// `max |W - W~|`.
-    pub max_absolute_error: f64,
-    /// Cosines of rows to their originals.
-    pub cosine: Cosines,
-    /// Share of the nearest neighbours of the sampled rows that are still among the nearest.
-    pub neighbours_kept: f64,
-    /// [`linalg::eigenspace_overlap`] with the original.
-    pub eigenspace_overlap: f64,
-    /// Floating-point operations to decode one row.
-    pub flops_per_token: u64,
-    /// Seconds to decode rows.
-    pub seconds: Latency,
-    /// How many rows have a relative error in each of the bins.
-    pub row_errors: Vec<u64>,
-}
-
-/// A point of the rate-distortion bound.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Bound {
-    /// Bits per parameter.
-    pub bits_per_parameter: f64,
-    /// Relative Frobenius error.
-    pub relative_frobenius_error: f64,
 }
 
 /// Compares the methods of `request` on a table of `checkpoint`.
 ///
 /// # Errors
-/// [`ErrorKind::Selection`] where not exactly one table is meant; [`ErrorKind::Request`] where a size is out of range;
-/// [`ErrorKind::NonFinite`] where the table has a NaN or an infinity; [`ErrorKind::Interrupted`]; what codecs report.
+/// [`ErrorKind::Selection`] where not exactly one table is meant; [`ErrorKind::Request`] where a size is out of range
+/// or there are not as many weights as rows; [`ErrorKind::NonFinite`] where the table has a NaN or an infinity; [`ErrorKind::Interrupted`]; what codecs report.
 pub fn compare(checkpoint: &Checkpoint, request: &Request, observer: &dyn Observer) -> Result<Comparison> {
     request.budgets.iter().try_for_each(Budget::check)?;
     let id = the_table(checkpoint, request.table.as_deref())?;
@@ -213,16 +85,19 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
     let (height, width) = table.rows.shape();
     let parameters = height as u64 * width as u64;
     let dense = parameters.saturating_mul(table.dtype.bytes() as u64);
+    let seed = request.options.seed;
+    let row_weights = request.options.weights_of(height);
+    let row_weights = row_weights.map_err(|error| error.hint("a file of weights belongs to one table"))?;
     observer.stage("analyze", table.name, parameters);
     let spectrum = linalg::spectrum(table.rows, observer)?;
-    let queries = sample::distinct(request.sampled_rows, height, request.seed);
+    let queries = sample::distinct(request.sampled_rows, height, seed);
     let original = Original {
         rows: table.rows,
-        row_weights: request.row_weights.as_deref(),
+        row_weights,
         neighbours: linalg::nearest(table.rows, &queries, NEIGHBOURS, observer)?,
         queries,
         parameters,
-        seed: request.seed,
+        seed,
     };
     let bits_of = |bytes: u64| 8.0 * bytes as f64 / parameters as f64;
     let mut sizes: Vec<AtSize> = request
@@ -257,9 +132,10 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
             shape: [height, width],
             bytes: dense,
             singular_values: spectrum.energies.iter().map(|energy| energy.max(0.0).sqrt()).collect(),
-            seconds: latency(table.rows, request.seed)?,
+            seconds: latency(table.rows, seed)?,
         },
-        sample: Sample { rows: original.queries.len(), neighbours: NEIGHBOURS, seed: request.seed },
+        row_weights: request.options.row_weights.as_ref().map(|weights| weights.to_string()),
+        sample: Sample { rows: original.queries.len(), neighbours: NEIGHBOURS, seed },
         methods: request.methods.iter().map(|codec| MethodFacts::of(*codec)).collect(),
         gaussian_bound: curve
             .map(|bits| Bound {
@@ -272,20 +148,10 @@ pub fn compare_table(table: &Table<'_>, request: &Request, observer: &dyn Observ
     })
 }
 
-impl MethodFacts {
-    fn of(codec: &dyn Codec) -> Self {
-        MethodFacts {
-            name: codec.name().to_owned(),
-            summary: codec.summary().to_owned(),
-            reference: codec.reference().to_owned(),
-        }
-    }
-}
-
 /// What is computed of the table once.
 struct Original<'a> {
     rows: &'a dyn Rows,
-    row_weights: Option<&'a [f64]>,
+    row_weights: Option<Vec<f64>>,
     queries: Vec<usize>,
     neighbours: Vec<Vec<usize>>,
     parameters: u64,
@@ -302,6 +168,14 @@ fn climb(
     observer: &dyn Observer,
 ) -> Result<Vec<Entry>> {
     let absent = |reason: String| Entry { method: codec.name().to_owned(), absent: Some(reason), measurement: None };
+    let unweighted;
+    let options = if options.row_weights.is_some() && !codec.weighs_rows() {
+        observer.warn(&format!("`{}` minimizes the plain error, whatever the weights of rows", codec.name()));
+        unweighted = Options { row_weights: None, ..options.clone() };
+        &unweighted
+    } else {
+        options
+    };
     observer.stage(codec.name(), table.name, original.parameters);
     let analysis = match codec.analyze(table, options, Demand::Ladder, observer) {
         Ok(analysis) => analysis,
@@ -344,7 +218,7 @@ impl Original<'_> {
     fn measure(&self, codec: &dyn Codec, encoded: &Encoded, observer: &dyn Observer) -> Result<Measurement> {
         let decoded = encoded.decode(codec)?;
         let point = encoded.point();
-        let quality = quality(self.rows, decoded.as_ref(), self.row_weights, observer)?;
+        let quality = quality(self.rows, decoded.as_ref(), self.row_weights.as_deref(), observer)?;
         let found = linalg::nearest(decoded.as_ref(), &self.queries, NEIGHBOURS, observer)?;
         Ok(Measurement {
             setting: point.setting.clone(),
@@ -372,10 +246,8 @@ fn share_kept(before: &[Vec<usize>], after: &[Vec<usize>]) -> f64 {
 
 fn best(entries: &[Entry]) -> Option<String> {
     let measured = entries.iter().filter_map(|entry| Some((entry, entry.measurement.as_ref()?)));
-    let order = |measurement: &Measurement| (measurement.relative_frobenius_error, measurement.bytes);
-    let least = measured.min_by(|(_, a), (_, b)| {
-        let ((a, a_bytes), (b, b_bytes)) = (order(a), order(b));
-        a.total_cmp(&b).then(a_bytes.cmp(&b_bytes))
+    let least = measured.min_by(|(_, one), (_, other)| {
+        one.minimized_error().total_cmp(&other.minimized_error()).then(one.bytes.cmp(&other.bytes))
     });
     least.map(|(entry, _)| entry.method.clone())
 }

@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, is_weights};
 use crate::codec::PartSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::safetensors::{Layout, Safetensors};
-use crate::format::{Contents, Reader, WriteFormat, WriteTensors};
+use crate::format::{Contents, Reader, Rewrite, WriteFormat, WriteTensors};
 use crate::manifest::{FileRecord, MANIFEST_NAME, Manifest, SUMS_NAME, TensorRecord, digest, sums_of};
 use crate::observe::Observer;
 use crate::output::{copy_with_digest, write_file};
@@ -42,7 +42,12 @@ pub(super) struct OutputShard<'a> {
     pub(super) metadata: BTreeMap<String, String>,
     /// Tensors and their content, in data order.
     pub(super) tensors: Vec<(TensorMeta, Content<'a>)>,
+    /// The form of the source's own file, where it is kept; safetensors otherwise.
+    pub(super) form: Option<Box<dyn Rewrite + 'a>>,
 }
+
+/// Creates a file for contents.
+type Create<'c> = dyn Fn(&Path, &Contents<'_>) -> Result<Box<dyn WriteTensors>> + 'c;
 
 /// Produces all parts of a table into a sink.
 pub(super) type Produce<'p> = dyn FnMut(usize, &mut dyn PartSink) -> Result<()> + 'p;
@@ -50,22 +55,29 @@ pub(super) type Produce<'p> = dyn FnMut(usize, &mut dyn PartSink) -> Result<()> 
 impl OutputShard<'_> {
     /// The exact bytes of its file.
     pub(super) fn file_bytes(&self) -> Result<u64> {
-        Ok(self.layout()?.file_bytes())
+        let metas = self.metas();
+        let bytes = match &self.form {
+            Some(form) => form.file_bytes(&Contents { tensors: &metas, metadata: &self.metadata }),
+            None => Layout::new(&metas, &self.metadata).map(|layout| layout.file_bytes()),
+        };
+        bytes.map_err(|error| error.at(&self.path))
     }
 
-    fn layout(&self) -> Result<Layout> {
-        let metas: Vec<_> = self.tensors.iter().map(|(meta, _)| meta.clone()).collect();
-        Layout::new(&metas, &self.metadata).map_err(|error| error.at(&self.path))
+    fn metas(&self) -> Vec<TensorMeta> {
+        self.tensors.iter().map(|(meta, _)| meta.clone()).collect()
     }
 
-    /// Writes the file below `directory`.
+    /// Writes the file below `directory`, and those that its form puts beside it.
     pub(super) fn write(
         &self,
         directory: &Path,
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
-    ) -> Result<FileRecord> {
-        self.write_as(&Safetensors, directory, produce, observer)
+    ) -> Result<Vec<FileRecord>> {
+        match &self.form {
+            Some(form) => self.fill(&|path, contents| form.create(path, contents), directory, produce, observer),
+            None => self.write_as(&Safetensors, directory, produce, observer),
+        }
     }
 
     /// The same in any format.
@@ -75,14 +87,24 @@ impl OutputShard<'_> {
         directory: &Path,
         produce: &mut Produce<'_>,
         observer: &dyn Observer,
-    ) -> Result<FileRecord> {
-        let metas: Vec<_> = self.tensors.iter().map(|(meta, _)| meta.clone()).collect();
+    ) -> Result<Vec<FileRecord>> {
+        self.fill(&|path, contents| format.create(path, contents), directory, produce, observer)
+    }
+
+    fn fill(
+        &self,
+        create: &Create<'_>,
+        directory: &Path,
+        produce: &mut Produce<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Vec<FileRecord>> {
+        let metas = self.metas();
         let contents = Contents { tensors: &metas, metadata: &self.metadata };
         let path = directory.join(&self.path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| Error::io("cannot create the directory", parent, error))?;
         }
-        let mut writer = format.create(&path, &contents)?;
+        let mut writer = create(&path, &contents)?;
         let mut produced = Vec::new();
         for (index, (_, content)) in self.tensors.iter().enumerate() {
             observer.check()?;
@@ -107,12 +129,21 @@ impl OutputShard<'_> {
             shape: meta.shape.clone(),
             sha256: Some(sha256),
         });
-        Ok(FileRecord {
+        let own = FileRecord {
             path: path_text(&self.path)?,
             bytes: written.bytes,
             sha256: written.sha256,
             tensors: Some(tensors.collect()),
-        })
+        };
+        let data = written.data_files.into_iter().map(|(file, sha256)| {
+            Ok(FileRecord {
+                path: path_text(&self.path.with_file_name(file.path))?,
+                bytes: file.bytes,
+                sha256,
+                tensors: None,
+            })
+        });
+        std::iter::once(Ok(own)).chain(data).collect()
     }
 }
 

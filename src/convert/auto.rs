@@ -109,7 +109,7 @@ fn candidates(prepared: &Prepared<'_>, index: usize) -> Result<Vec<usize>> {
                 let limit = size.bytes(prepared.plan.weights_before);
                 for point in own.filter(|&point| table.points[point].bytes() <= limit) {
                     let mut points = prepared.points();
-                    points[index] = &table.points[point];
+                    points[index] = point;
                     if prepared.weights_after(&points)? <= limit {
                         candidates.push(point);
                         break;

@@ -1,24 +1,20 @@
 //! Encodes the tables of a checkpoint: prepares a plan, then runs it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
-
-use super::assembly::{self, Content, OutputShard};
-use super::{Finished, auto, config, refuse_overlap, source, words};
+use super::{Finished, assembly, auto, config, layout, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
 use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Options, PartSink, Point, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
 use crate::manifest::{
-    Errors, FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
+    FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
 };
 use crate::observe::Observer;
-use crate::output::{Replace, StagedDirectory};
-use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, TablePlan, Target, fit_size};
+use crate::output::{Replace, StagedDirectory, digest_file};
+use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, Target, fit_size};
 use crate::stub;
-use crate::tensor::{Rows, TensorMeta};
+use crate::tensor::Rows;
 
 /// What the user asks for.
 #[derive(Debug, Clone)]
@@ -52,13 +48,13 @@ pub struct Prepared<'c> {
 /// A table on its way to an operating point.
 pub(super) struct Chosen<'c> {
     pub(super) id: TensorId,
-    tied: Vec<TensorId>,
+    pub(super) tied: Vec<TensorId>,
     pub(super) target: Target,
     pub(super) rows: Box<dyn Rows + 'c>,
     /// What was learned of the numbers. Where several tables share a budget or several codecs compete only the ladders
     /// are kept, so that memory does not grow with their number, and each is looked at again when it is encoded.
     analysis: Option<Box<dyn Analysis>>,
-    squared_norm: f64,
+    pub(super) squared_norm: f64,
     /// The points of every codec, by increasing bytes.
     pub(super) points: Vec<Point>,
     /// The codec of each point.
@@ -69,11 +65,11 @@ pub(super) struct Chosen<'c> {
 }
 
 impl Chosen<'_> {
-    fn point(&self) -> &Point {
+    pub(super) fn point(&self) -> &Point {
         &self.points[self.point]
     }
 
-    fn codec(&self) -> &'static dyn Codec {
+    pub(super) fn codec(&self) -> &'static dyn Codec {
         self.codecs[self.point]
     }
 }
@@ -156,7 +152,7 @@ impl<'c> Prepared<'c> {
     fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
         let write = || self.write_files(directory, observer);
         let (source, files, tables) = source::recorded(self.checkpoint, observer, write)?;
-        Ok(Manifest {
+        let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Compress,
@@ -168,7 +164,27 @@ impl<'c> Prepared<'c> {
             stored_once: self.stored_once(),
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
-        })
+        };
+        self.seal(directory, &mut manifest, observer)?;
+        Ok(manifest)
+    }
+
+    /// Writes the digest of what the manifest says beside its files into those files that have a place for it.
+    fn seal(&self, directory: &Path, manifest: &mut Manifest, observer: &dyn Observer) -> Result<()> {
+        let core = manifest.core_sha256()?;
+        for shard in self.shards(&self.points())? {
+            let Some(form) = &shard.form else { continue };
+            let path = directory.join(&shard.path);
+            if form.seal(&path, &core)? {
+                let name = assembly::path_text(&shard.path)?;
+                let (bytes, sha256) = digest_file(&path, observer)?;
+                for file in manifest.files.iter_mut().filter(|file| file.path == name) {
+                    (file.bytes, file.sha256) = (bytes, sha256.clone());
+                }
+            }
+        }
+        manifest.weights_bytes.after = weights_of(&manifest.files);
+        Ok(())
     }
 
     /// Writes everything but the records of the output; gives the records of the files and of the tables.
@@ -183,7 +199,7 @@ impl<'c> Prepared<'c> {
                 errors[table] = Some(self.encode(&self.tables[table], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write(directory, &mut produce, observer)?);
+            files.extend(shard.write(directory, &mut produce, observer)?);
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(assembly::write_index(self.checkpoint, &shards, directory)?);
@@ -254,7 +270,7 @@ impl<'c> Prepared<'c> {
             Target::Size(size) if fixed.contains(&None) => {
                 let limit = size.bytes(self.plan.weights_before);
                 // What cannot be laid out cannot fit; the error comes when the chosen one is laid out.
-                let total = |steps: &[usize]| self.weights_after(&self.points_at(steps)).unwrap_or(u64::MAX);
+                let total = |steps: &[usize]| self.weights_after(steps).unwrap_or(u64::MAX);
                 fit_size(&ladders, &fixed, limit, &total)?.steps
             }
             _ => fixed.into_iter().flatten().collect(),
@@ -277,136 +293,18 @@ impl<'c> Prepared<'c> {
             .found(format!("{} bytes", self.plan.weights_after)))
     }
 
-    pub(super) fn points(&self) -> Vec<&Point> {
-        self.tables.iter().map(Chosen::point).collect()
-    }
-
-    fn points_at(&self, steps: &[usize]) -> Vec<&Point> {
-        self.tables.iter().zip(steps).map(|(table, &step)| &table.points[step]).collect()
-    }
-
-    /// The weight files of the output with the tables at `points`. A shard that would hold nothing is left out.
-    fn shards(&self, points: &[&Point]) -> Result<Vec<OutputShard<'c>>> {
-        let mut shards: Vec<OutputShard<'c>> = Vec::new();
-        let sources = self.checkpoint.shards();
-        for (number, shard) in sources.iter().enumerate() {
-            let mut tensors = Vec::new();
-            for (index, meta) in shard.reader().tensors().iter().enumerate() {
-                let id = TensorId { shard: number, index };
-                if let Some(table) = self.tables.iter().position(|table| table.id == id) {
-                    let parts = points[table].parts.iter().cloned().enumerate();
-                    tensors.extend(parts.map(|(part, meta)| (meta, Content::Produced { table, part })));
-                } else if !self.is_tied(id) && self.stored_as(id).is_none() {
-                    tensors.push((meta.clone(), Content::Copied { reader: shard.reader(), index }));
-                }
-            }
-            if !tensors.is_empty() || shard.reader().tensors().is_empty() {
-                let mut metadata = shard.reader().metadata().clone();
-                let tied = (0..shard.reader().tensors().len()).filter_map(|index| {
-                    let id = TensorId { shard: number, index };
-                    Some((
-                        self.checkpoint.meta(id).name.clone(),
-                        self.checkpoint.meta(self.stored_as(id)?).name.clone(),
-                    ))
-                });
-                // As safetensors' `save_model` records tensors that share their storage.
-                metadata.extend(tied);
-                let path = super::output_path(self.checkpoint, shard);
-                match shards.iter_mut().find(|earlier| earlier.path == path) {
-                    Some(earlier) => earlier.tensors.extend(tensors),
-                    None => shards.push(OutputShard { path, metadata, tensors }),
-                }
-            }
-        }
-        Ok(shards)
-    }
-
-    fn is_tied(&self, id: TensorId) -> bool {
-        self.tables.iter().any(|table| table.tied.contains(&id))
-    }
-
-    /// The tensor that is stored for `id` too, because they share their storage. One that became a factor pair stands
-    /// for no other but those that were found to be tied to it.
-    fn stored_as(&self, id: TensorId) -> Option<TensorId> {
-        let is_table = |id: TensorId| self.is_tied(id) || self.tables.iter().any(|table| table.id == id);
-        let index = self.checkpoint.shards()[id.shard].reader().stored_as(id.index)?;
-        let first = TensorId { index, ..id };
-        (!is_table(id) && !is_table(first)).then_some(first)
-    }
-
-    fn stored_once(&self) -> BTreeMap<String, String> {
-        let name = |id: TensorId| self.checkpoint.meta(id).name.clone();
-        self.checkpoint.tensors().filter_map(|(id, _)| Some((name(id), name(self.stored_as(id)?)))).collect()
-    }
-
-    pub(super) fn weights_after(&self, points: &[&Point]) -> Result<u64> {
-        let shards = self.shards(points)?.iter().map(OutputShard::file_bytes).sum::<Result<u64>>()?;
-        Ok(shards + assembly::companion_weights(self.checkpoint)?)
-    }
-
-    fn bytes_before(&self, table: &Chosen<'_>) -> u64 {
-        let ids = table.tied.iter().chain([&table.id]);
-        ids.filter_map(|&id| self.checkpoint.meta(id).bytes()).sum()
-    }
-
-    fn tied_names(&self, table: &Chosen<'_>) -> Vec<String> {
-        table.tied.iter().map(|&id| self.checkpoint.meta(id).name.clone()).collect()
-    }
-
-    fn table_plan(&self, table: &Chosen<'_>) -> TablePlan {
-        let (meta, point) = (self.checkpoint.meta(table.id), table.point());
-        let relative = if table.squared_norm == 0.0 { 0.0 } else { (point.squared_error / table.squared_norm).sqrt() };
-        TablePlan {
-            name: meta.name.clone(),
-            shape: shape_of(meta),
-            dtype: meta.dtype,
-            stored_dtype: point.parts.first().map_or(meta.dtype, |part| part.dtype),
-            method: table.codec().name().into(),
-            setting: point.setting.clone(),
-            bytes_before: self.bytes_before(table),
-            bytes_after: point.bytes(),
-            parameters_before: meta.elements().unwrap_or_default(),
-            parameters_after: point.parameters,
-            flops_per_token_before: 0,
-            flops_per_token_after: point.flops_per_token,
-            relative_frobenius_error: relative,
-            weighted: self.request.options.row_weights.is_some(),
-            retained_energy: point.retained_energy,
-            tied: self.tied_names(table),
-        }
-    }
-
-    fn table_record(&self, table: &Chosen<'_>, measured: Measured) -> TableRecord {
-        let (meta, point) = (self.checkpoint.meta(table.id), table.point());
-        TableRecord {
-            name: meta.name.clone(),
-            shape: shape_of(meta),
-            dtype: meta.dtype,
-            method: table.codec().name().into(),
-            reference: table.codec().reference().into(),
-            setting: point.setting.clone(),
-            parts: point.parts.iter().map(|part| part.name.clone()).collect(),
-            tied: self.tied_names(table),
-            bytes_before: self.bytes_before(table),
-            bytes_after: point.bytes(),
-            parameters_before: meta.elements().unwrap_or_default(),
-            parameters_after: point.parameters,
-            flops_per_token: point.flops_per_token,
-            errors: Errors {
-                relative_frobenius: measured.relative_frobenius_error(),
-                weighted_relative_frobenius: measured.weighted.map(|sums| sums.relative_frobenius_error()),
-                max_absolute: measured.max_absolute_error,
-            },
-            runners_up: table.runners_up.clone(),
-        }
+    /// The number of every table's point.
+    pub(super) fn points(&self) -> Vec<usize> {
+        self.tables.iter().map(|table| table.point).collect()
     }
 
     /// Whether the output gets the stub: it was asked for, its loader reads every table, and the checkpoint is one of a
     /// module, not word vectors, which get a class of their own.
-    fn has_stub(&self) -> bool {
+    pub(super) fn has_stub(&self) -> bool {
         self.request.stub
             && self.tables.iter().all(|table| stub::reads(table.codec().name()))
             && !self.checkpoint.shards().iter().any(|shard| shard.reader().vocabulary().is_some())
+            && !super::keeps_form(self.checkpoint)
     }
 
     fn write_stub(&self, directory: &Path) -> Result<Vec<FileRecord>> {
@@ -435,48 +333,14 @@ impl<'c> Prepared<'c> {
     fn write_config(&self, directory: &Path, tables: &[TableRecord]) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
         let text = configuration.text();
+        if super::keeps_form(self.checkpoint) {
+            return assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some);
+        }
         let named = if self.has_stub() && config::takes_loader(text) { &config::name_loader(text) } else { text };
         let text = config::insert(named, &config::Additions::new(tables)?)
             .map_err(|error| error.at(self.checkpoint.root().join(configuration.path())))?;
         assembly::write_small(directory, configuration.path(), text.as_bytes()).map(Some)
     }
-
-    fn request_record(&self) -> Map<String, Value> {
-        let request = self.request;
-        let overrides: Map<String, Value> =
-            request.overrides.iter().map(|one| (one.glob().to_owned(), one.target().to_string().into())).collect();
-        let record = json!({
-            "target": request.target.to_string(),
-            "method": request.method,
-            "dtype": request.options.dtype,
-            "split": request.options.split.name(),
-            "variant": request.options.variant.name(),
-            "left_bits": request.options.left_bits,
-            "right_bits": request.options.right_bits,
-            "subquantizers": request.options.subquantizers,
-            "code_bits": request.options.code_bits,
-            "rotation": request.options.rotation,
-            "norms": request.options.norms,
-            "row_weights": request.options.row_weights.as_ref().map(|weights| weights.to_string()),
-            "seed": request.options.seed,
-            "granularity": request.options.granularity.to_string(),
-            "scheme": request.options.symmetry.name(),
-            "scale_dtype": request.options.scale_dtype,
-            "include": request.include,
-            "exclude": request.exclude,
-            "overrides": overrides,
-            "max_size": request.max_size.map(|size| size.to_string()),
-            "stub": self.has_stub(),
-        });
-        match record {
-            Value::Object(record) => record,
-            _ => Map::new(),
-        }
-    }
-}
-
-fn shape_of(meta: &TensorMeta) -> [usize; 2] {
-    meta.matrix().map_or([0, 0], |(rows, columns)| [rows, columns])
 }
 
 fn analyze<'c>(
@@ -516,6 +380,10 @@ fn analyze<'c>(
             (None, squared_norm, points)
         }
     };
+    let offered = points.len();
+    let points = layout::accepted(checkpoint, id, &tied, points)?;
+    // An analysis has all of its points, by their numbers.
+    let analysis = analysis.filter(|_| points.len() == offered);
     let (codecs, points) = points.into_iter().unzip();
     Ok(Chosen { id, tied, target, rows, analysis, squared_norm, points, codecs, point: 0, runners_up: Vec::new() })
 }

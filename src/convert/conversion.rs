@@ -1,14 +1,14 @@
 //! Writes a checkpoint in another format, dtype, division into files or under other names.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value, json};
 
 use super::assembly::{self, Content, OutputShard};
+use super::division::{Division, Item, Rename, divide};
 use super::{Finished, names, refuse_overlap, source};
-use crate::checkpoint::{Checkpoint, TensorId};
+use crate::checkpoint::Checkpoint;
 use crate::codec::PartSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{WRITERS, WriteFormat};
@@ -44,56 +44,6 @@ pub struct ConversionRequest {
     pub max_size: Option<Size>,
 }
 
-/// `FROM=TO`: a new name, or with one `*` on each side new names for all that fit, the `*` being what stands there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rename {
-    from: String,
-    to: String,
-}
-
-impl std::str::FromStr for Rename {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let stars = |text: &str| text.matches('*').count();
-        match text.split_once('=') {
-            Some((from, to)) if !from.is_empty() && !to.is_empty() && stars(from) <= 1 && stars(to) == stars(from) => {
-                Ok(Rename { from: from.to_owned(), to: to.to_owned() })
-            }
-            _ => Err(Error::new(ErrorKind::Request, "not a renaming")
-                .expected("FROM=TO, both without `*` or both with one")
-                .found(format!("`{}`", text.escape_debug()))),
-        }
-    }
-}
-
-impl Rename {
-    fn apply(&self, name: &str) -> Option<String> {
-        match (self.from.split_once('*'), self.to.split_once('*')) {
-            (Some((before, after)), Some((new_before, new_after))) => {
-                let middle = name.strip_prefix(before)?.strip_suffix(after)?;
-                Some(format!("{new_before}{middle}{new_after}"))
-            }
-            _ => (name == self.from).then(|| self.to.clone()),
-        }
-    }
-}
-
-/// A tensor on its way.
-struct Item {
-    id: TensorId,
-    /// Under its new name, with its new dtype.
-    meta: TensorMeta,
-}
-
-/// What goes where.
-#[derive(Default)]
-struct Division {
-    items: Vec<Item>,
-    left_out: Vec<String>,
-    stored_once: BTreeMap<String, String>,
-}
-
 /// Converts `checkpoint` as `request` says into the new directory `destination`.
 ///
 /// # Errors
@@ -122,64 +72,6 @@ pub fn convert(
     observer.check()?;
     staged.publish()?;
     Ok(Finished { manifest, manifest_sha256 })
-}
-
-fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
-    let compile = |glob: &String| {
-        GlobBuilder::new(glob).build().map(|glob| glob.compile_matcher()).map_err(|error| {
-            Error::new(ErrorKind::Request, "not a glob").found(format!("`{}`", glob.escape_debug())).caused_by(error)
-        })
-    };
-    globs.iter().map(compile).collect()
-}
-
-/// Which tensors are taken, what they are called and what dtype they get.
-fn divide(checkpoint: &Checkpoint, request: &ConversionRequest) -> Result<Division> {
-    let globs = matchers(&request.tensors)?;
-    let unused = |summary: &str, what: &str| {
-        Error::new(ErrorKind::Selection, summary).at(checkpoint.root()).found(format!("`{}`", what.escape_debug()))
-    };
-    for (glob, text) in globs.iter().zip(&request.tensors) {
-        if !checkpoint.tensors().any(|(_, meta)| glob.is_match(&meta.name)) {
-            return Err(unused("glob of `--tensors` names no tensor", text));
-        }
-    }
-    let mut division = Division::default();
-    let mut names = HashSet::new();
-    let mut stored: HashMap<TensorId, String> = HashMap::new();
-    let mut used = vec![false; request.renames.len()];
-    for (id, meta) in checkpoint.tensors() {
-        if !globs.is_empty() && !globs.iter().any(|glob| glob.is_match(&meta.name)) {
-            division.left_out.push(meta.name.clone());
-            continue;
-        }
-        let first = checkpoint.shards()[id.shard].reader().stored_as(id.index);
-        let first = TensorId { index: first.unwrap_or(id.index), ..id };
-        let found = request.renames.iter().enumerate().find_map(|(at, rename)| Some((at, rename.apply(&meta.name)?)));
-        let name = match found {
-            Some((at, name)) => {
-                used[at] = true;
-                name
-            }
-            None => meta.name.clone(),
-        };
-        if !names.insert(name.clone()) {
-            return Err(Error::new(ErrorKind::Request, "two tensors would get one name")
-                .at(checkpoint.root())
-                .tensor(name));
-        }
-        if let Some(kept) = stored.get(&first) {
-            division.stored_once.insert(meta.name.clone(), kept.clone());
-            continue;
-        }
-        stored.insert(first, name.clone());
-        let dtype = request.dtype.filter(|_| meta.dtype.is_table_float()).unwrap_or(meta.dtype);
-        division.items.push(Item { id, meta: TensorMeta { name, dtype, shape: meta.shape.clone() } });
-    }
-    if let Some((rename, _)) = request.renames.iter().zip(used).find(|(_, used)| !used) {
-        return Err(unused("renaming fits no tensor that is taken", &format!("{}={}", rename.from, rename.to)));
-    }
-    Ok(division)
 }
 
 struct Job<'a> {
@@ -223,7 +115,7 @@ impl<'a> Job<'a> {
                 errors[item] = Some(self.cast(&self.division.items[item], sink, observer)?);
                 Ok(())
             };
-            files.push(shard.write_as(self.format, directory, &mut produce, observer)?);
+            files.extend(shard.write_as(self.format, directory, &mut produce, observer)?);
         }
         files.extend(assembly::copy_companions(self.checkpoint, directory, &|_| true, observer)?);
         files.extend(self.write_index(&shards, directory)?);
@@ -273,7 +165,7 @@ impl<'a> Job<'a> {
                 metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
             }
             let tensors = items.iter().map(|&item| (self.division.items[item].meta.clone(), self.content(item)));
-            OutputShard { path, metadata, tensors: tensors.collect() }
+            OutputShard { path, metadata, tensors: tensors.collect(), form: None }
         });
         Ok(shards.collect())
     }
@@ -432,7 +324,7 @@ impl<'a> Job<'a> {
 
     fn request_record(&self) -> Map<String, Value> {
         let request = self.request;
-        let renames: Vec<_> = request.renames.iter().map(|one| format!("{}={}", one.from, one.to)).collect();
+        let renames: Vec<_> = request.renames.iter().map(Rename::to_string).collect();
         let record = json!({
             "format": self.format.name(),
             "dtype": request.dtype,

@@ -5,7 +5,10 @@ mod auto;
 mod compress;
 mod config;
 mod conversion;
+mod division;
+mod layout;
 mod names;
+mod records;
 mod restore;
 mod source;
 mod words;
@@ -18,7 +21,8 @@ use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 
 pub use auto::AUTO;
 pub use compress::{Prepared, Request};
-pub use conversion::{ConversionRequest, Rename, convert};
+pub use conversion::{ConversionRequest, convert};
+pub use division::Rename;
 pub use restore::restore;
 
 /// A conversion that was published.
@@ -34,9 +38,13 @@ fn generator() -> Generator {
     Generator { name: "rankfold".into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
-/// Where the tensors of a weight file of the source go: to safetensors of the same name. Files that hold one tensor
+/// Where the tensors of a weight file of the source go: to safetensors of the same name, unless
+/// the output keeps the file's own form. Files that hold one tensor
 /// each go together, since only an index could tell that they are one checkpoint.
 fn output_path(checkpoint: &Checkpoint, shard: &Shard) -> PathBuf {
+    if shard.reader().rewriter().is_some() {
+        return shard.path().to_owned();
+    }
     let together = checkpoint.shards().len() > 1 && checkpoint.index().is_none();
     // The class that an output of word vectors gets has to know the name.
     output_path_of(shard.path(), together || shard.reader().vocabulary().is_some())
@@ -46,10 +54,15 @@ fn output_path_of(path: &Path, together: bool) -> PathBuf {
     if together { path.with_file_name("model.safetensors") } else { names::weights(path, "safetensors") }
 }
 
+/// Whether outputs of the checkpoint are files of its own form. They need no loader and nothing in a configuration:
+/// what runs the original runs them.
+fn keeps_form(checkpoint: &Checkpoint) -> bool {
+    checkpoint.shards().iter().any(|shard| shard.reader().rewriter().is_some())
+}
+
 /// Bytes of all weight files of a checkpoint.
 fn weights_before(checkpoint: &Checkpoint) -> Result<u64> {
-    let shards = checkpoint.shards().iter().map(|shard| shard.reader().file_bytes().len() as u64);
-    Ok(shards.sum::<u64>() + assembly::companion_weights(checkpoint)?)
+    Ok(checkpoint.shards().iter().map(Shard::bytes).sum::<u64>() + assembly::companion_weights(checkpoint)?)
 }
 
 /// An output of `compress` has factor pairs already; encoding one of their factors again is nobody's wish.

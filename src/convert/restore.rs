@@ -6,8 +6,9 @@ use std::path::Path;
 use super::assembly::{self, Content, OutputShard};
 use super::{Finished, config};
 use crate::checkpoint::Checkpoint;
-use crate::codec::{Measured, PartSink};
+use crate::codec::{self, Measured, PartSink};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{EncodedTable, Rewrite};
 use crate::manifest::{
     Errors, FileRecord, Manifest, Operation, Source, TableRecord, TensorRecord, WeightsBytes, decode, digest,
     weights_of,
@@ -66,7 +67,7 @@ impl Job<'_> {
                 };
                 Ok(())
             };
-            files.push(shard.write(self.directory, &mut produce, self.observer)?);
+            files.extend(shard.write(self.directory, &mut produce, self.observer)?);
         }
         files.extend(self.copy_others()?);
         files.extend(assembly::write_index(self.checkpoint, &shards, self.directory)?);
@@ -112,7 +113,7 @@ impl Job<'_> {
                 }
             }
             let metadata = shard.reader().metadata().clone();
-            shards.push(OutputShard { path: shard.path().to_path_buf(), metadata, tensors });
+            shards.push(OutputShard { path: shard.path().to_path_buf(), metadata, tensors, form: None });
         }
         Ok(shards)
     }
@@ -132,7 +133,10 @@ impl Job<'_> {
             let tensors = tensors.collect::<Result<Vec<_>>>()?;
             match shards.iter_mut().find(|earlier| earlier.path == path) {
                 Some(earlier) => earlier.tensors.extend(tensors),
-                None => shards.push(OutputShard { metadata: self.metadata_of(&path), path, tensors }),
+                None => {
+                    let (metadata, form) = (self.metadata_of(&path), self.form_of(&path)?);
+                    shards.push(OutputShard { path, metadata, tensors, form });
+                }
             }
         }
         Ok(shards)
@@ -146,6 +150,32 @@ impl Job<'_> {
         let mut metadata = same.or(shards.first()).map(|shard| shard.reader().metadata().clone()).unwrap_or_default();
         metadata.retain(|name, _| !self.manifest.stored_once.contains_key(name));
         metadata
+    }
+
+    /// The form of the compressed file, with dense tables in place of its parts.
+    fn form_of(&self, path: &Path) -> Result<Option<Box<dyn Rewrite + '_>>> {
+        let number = self.checkpoint.shards().iter().position(|shard| shard.path() == path);
+        let Some((number, shard)) = number.and_then(|at| Some((at, self.checkpoint.shards().get(at)?))) else {
+            return Ok(None);
+        };
+        let Some(rewriter) = shard.reader().rewriter() else { return Ok(None) };
+        let mut tables = Vec::new();
+        for table in &self.manifest.tables {
+            let parts = table.parts.iter().filter_map(|part| self.checkpoint.find(part));
+            let parts = parts.filter(|id| id.shard == number).map(|id| self.checkpoint.meta(id).clone());
+            let parts: Vec<_> = parts.collect();
+            if parts.is_empty() {
+                continue;
+            }
+            tables.push(EncodedTable {
+                dense: TensorMeta { name: table.name.clone(), dtype: table.dtype, shape: table.shape.to_vec() },
+                tied: table.tied.clone(),
+                codec: codec::find(&table.method)?,
+                setting: &table.setting,
+                parts,
+            });
+        }
+        rewriter.decoded(&tables).map(Some).map_err(|error| error.at(self.checkpoint.root().join(path)))
     }
 
     fn content(&self, tensor: &TensorRecord) -> Result<Content<'_>> {
@@ -204,6 +234,10 @@ impl Job<'_> {
 
     fn write_config(&self) -> Result<Option<FileRecord>> {
         let Some(configuration) = self.checkpoint.config() else { return Ok(None) };
+        if super::keeps_form(self.checkpoint) {
+            let text = configuration.text().as_bytes();
+            return assembly::write_small(self.directory, configuration.path(), text).map(Some);
+        }
         let additions = config::Additions::new(&self.manifest.tables)?;
         let text = configuration.text();
         let without = match self.manifest.operation {

@@ -63,6 +63,9 @@ fn own_files(checkpoint: &Checkpoint, observer: &dyn Observer) -> Result<Vec<Fil
             sha256: None,
         });
         files.push(record(shard.path(), Some(tensors.collect()))?);
+        for path in shard.data_files() {
+            files.push(record(path, None)?);
+        }
     }
     let rest = [checkpoint.config().map(|file| file.path()), checkpoint.index().map(|file| file.path())];
     for path in rest.into_iter().flatten() {

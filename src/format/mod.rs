@@ -8,16 +8,19 @@ pub mod limits;
 mod map;
 pub mod numpy;
 pub mod pytorch;
+mod rewrite;
 pub mod safetensors;
 pub mod word_vectors;
 mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{MappedRows, Rows, TensorMeta};
+
+pub use rewrite::{EncodedTable, Rewrite, Rewriter};
 
 /// Every format that can be read.
 pub const FORMATS: &[&dyn Format] =
@@ -119,6 +122,16 @@ pub trait Reader: Send + Sync {
         Ok(())
     }
 
+    /// Plans outputs in the form of this file, where safetensors would lose what it holds beside its tensors.
+    fn rewriter(&self) -> Option<&dyn Rewriter> {
+        None
+    }
+
+    /// Other files that hold elements of the tensors: paths relative to the directory of this one, and lengths.
+    fn data_files(&self) -> &[DataFile] {
+        &[]
+    }
+
     /// What the user should know of this file and what stops nothing, such as entries that are no tensors.
     fn warnings(&self) -> &[String] {
         &[]
@@ -126,6 +139,15 @@ pub trait Reader: Send + Sync {
 
     /// The whole file, for digests and for copying.
     fn file_bytes(&self) -> &[u8];
+}
+
+/// A file of nothing but elements, which another describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Relative to the directory of the file that describes it.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// The words that a file of word vectors has beside its table.
@@ -210,6 +232,8 @@ pub struct Written {
     /// SHA-256 of each tensor's bytes (packed, row-major, little-endian) in lower-case hex, in the order of
     /// [`Contents::tensors`].
     pub tensor_sha256: Vec<String>,
+    /// The files of elements beside it, with their digests.
+    pub data_files: Vec<(DataFile, String)>,
 }
 
 /// Opens `path` with the format that recognizes its content. Where none does, the format that the file's name suggests

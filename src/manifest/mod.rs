@@ -7,7 +7,7 @@ mod verify;
 
 pub use schema::{
     ConversionRecord, Errors, FileRecord, Generator, MANIFEST_NAME, Manifest, Operation, Origin, RunnerUp,
-    SCHEMA_VERSION, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
+    SCHEMA_VERSION, SEAL, SUMS_NAME, Source, TableRecord, TensorRecord, WeightsBytes,
 };
 pub(crate) use source::same_elements;
 pub use source::{decode, verify_source};

@@ -14,6 +14,8 @@ use crate::tensor::{Dtype, TensorMeta};
 pub const MANIFEST_NAME: &str = "rankfold.json";
 /// Name of the list of digests for `sha256sum -c` in an output.
 pub const SUMS_NAME: &str = "SHA256SUMS";
+/// Key of the metadata of a weight file under which it carries [`Manifest::core_sha256`], in formats that have room.
+pub const SEAL: &str = "rankfold.manifest_core_sha256";
 /// Version of the manifest's schema; a reader refuses a higher one.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -261,6 +263,17 @@ impl Manifest {
         let mut text = serde_json::to_string_pretty(&value).map_err(unwritable)?;
         text.push('\n');
         Ok(text)
+    }
+
+    /// SHA-256 of the canonical text of everything but `files` and `weights_bytes.after`: what the files themselves can
+    /// carry, since a file cannot hold a digest of its own bytes.
+    ///
+    /// # Errors
+    /// As [`Manifest::to_text`].
+    pub fn core_sha256(&self) -> Result<String> {
+        let weights_bytes = WeightsBytes { after: 0, ..self.weights_bytes };
+        let core = Manifest { files: Vec::new(), weights_bytes, ..self.clone() };
+        Ok(super::digest(core.to_text()?.as_bytes()))
     }
 
     /// Reads the manifest of the output `directory`, and gives it with the bytes it was read from.

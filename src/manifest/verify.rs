@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SUMS_NAME, digest, weights_of};
+use super::{FileRecord, MANIFEST_NAME, Manifest, Operation, SEAL, SUMS_NAME, digest, weights_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::observe::Observer;
@@ -150,7 +150,7 @@ pub fn verify(directory: &Path, observer: &dyn Observer) -> Result<(Option<Manif
     result.manifest_sha256 = Some(manifest_sha256);
     observer.stage("verify", "output", manifest.files.iter().map(|file| file.bytes).sum());
     for record in &manifest.files {
-        check_file(directory, record, &mut result, observer)?;
+        check_file(directory, record, &manifest, &mut result, observer)?;
     }
     check_extra(directory, &manifest, &mut result)?;
     check_tables(&manifest, &mut result);
@@ -209,7 +209,13 @@ pub(super) fn inside(directory: &Path, record: &FileRecord) -> Result<PathBuf> {
     Ok(directory.join(path))
 }
 
-fn check_file(directory: &Path, record: &FileRecord, result: &mut Verification, observer: &dyn Observer) -> Result<()> {
+fn check_file(
+    directory: &Path,
+    record: &FileRecord,
+    manifest: &Manifest,
+    result: &mut Verification,
+    observer: &dyn Observer,
+) -> Result<()> {
     let path = inside(directory, record)?;
     let change = file_change(&path, record, observer)?;
     result.files += 1;
@@ -232,6 +238,13 @@ fn check_file(directory: &Path, record: &FileRecord, result: &mut Verification, 
         }
         Err(error) => return Err(error),
     };
+    if let Some(carried) = reader.metadata().get(SEAL) {
+        let expected = manifest.core_sha256()?;
+        if *carried != expected {
+            let detail = format!("carries `{SEAL}` {}, the manifest's is {expected}", carried.escape_debug());
+            result.note(Subject::File, &record.path, Change::Changed, detail);
+        }
+    }
     let found: BTreeMap<&str, usize> =
         reader.tensors().iter().enumerate().map(|(index, meta)| (meta.name.as_str(), index)).collect();
     for tensor in expected {

@@ -1,13 +1,16 @@
 //! Text in aligned columns.
 
 /// Lines of `rows` with every column as wide as its widest cell; columns named in `right` are set flush right.
-pub fn columns<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
+pub fn columns<R: AsRef<[String]>>(rows: &[R], right: impl AsRef<[bool]>) -> String {
+    let right = right.as_ref();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.as_ref().get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..right.len()).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for ((cell, width), right) in row.iter().zip(widths).zip(right) {
+        for ((cell, &width), &right) in row.as_ref().iter().zip(&widths).zip(right) {
             let cell = if right { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
             line.push_str(&cell);
         }

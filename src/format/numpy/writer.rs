@@ -79,7 +79,7 @@ impl Arrays {
         self.file.sync_all().map_err(|error| Error::io("cannot flush", &self.path, error))?;
         // The checksums of an archive stand before the data, so its digest can only be taken at the end.
         let (bytes, sha256) = digest_file(&self.path, &Silent)?;
-        Ok(Written { bytes, sha256, tensor_sha256: self.digests })
+        Ok(Written { bytes, sha256, tensor_sha256: self.digests, data_files: Vec::new() })
     }
 }
 

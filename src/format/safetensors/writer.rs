@@ -136,7 +136,7 @@ impl Writer {
                 .found(format!("{}", metadata.len())));
         }
         let tensor_sha256 = self.tensors.into_iter().map(|progress| hex(progress.hasher)).collect();
-        Ok(Written { bytes: metadata.len(), sha256: hex(self.whole.hasher), tensor_sha256 })
+        Ok(Written { bytes: metadata.len(), sha256: hex(self.whole.hasher), tensor_sha256, data_files: Vec::new() })
     }
 
     /// Reads back and digests what was written ahead of its turn and is in turn now.

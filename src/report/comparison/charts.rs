@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::compare::{BINS_PER_DECADE, Comparison};
+use crate::compare::{BINS_PER_DECADE, Comparison, Measurement};
 use crate::error::Result;
 use crate::report::chart::{
     BOUND, GRID, INK, LINE_HEIGHT, Label, NAMES, WIDTH, draw, failed, font, mark, series, tick, write_labels,
@@ -22,17 +22,33 @@ fn extent(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
 
 /// Bits per parameter against the relative error: a line for each method, and the Gaussian bound.
 pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
+    let bound = comparison.gaussian_bound.iter();
+    let bound = bound.map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
+    rates(comparison, "relative Frobenius error", &|found| Some(found.relative_frobenius_error), bound)
+}
+
+/// Bits per parameter against the weighted error, of which no bound is known.
+pub(super) fn rate_weighted_distortion(comparison: &Comparison) -> Result<String> {
+    rates(comparison, "weighted relative error", &|found| found.weighted_relative_frobenius_error, Vec::new())
+}
+
+/// Bits per parameter against `error`, called `name`; with `bound`, where there is one.
+fn rates(
+    comparison: &Comparison,
+    name: &str,
+    error: &dyn Fn(&Measurement) -> Option<f64>,
+    bound: Vec<(f64, f64)>,
+) -> Result<String> {
     let lines: Vec<Vec<(f64, f64)>> =
-        comparison.methods.iter().map(|method| points(comparison, &method.name)).collect();
-    let bound: Vec<(f64, f64)> =
-        comparison.gaussian_bound.iter().map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
-    let largest = bound.last().map_or(1.0, |last| last.0).max(1e-3);
-    let smallest_size = comparison.sizes.iter().map(|size| size.bits_per_parameter).fold(largest, f64::min);
+        comparison.methods.iter().map(|method| points(comparison, &method.name, error)).collect();
+    let rates = comparison.sizes.iter().map(|size| size.bits_per_parameter);
+    let largest = rates.clone().fold(1.0, f64::max);
+    let smallest_size = rates.fold(largest, f64::min);
     // Between the smallest size and the origin the bound says nothing new.
     let bound: Vec<_> = bound.into_iter().filter(|point| point.0 >= 0.5 * smallest_size).collect();
     let errors = lines.iter().flatten().chain(&bound).map(|point| point.1);
     let range = extent(errors.chain([1.0]));
-    draw("bits per parameter against relative Frobenius error of each method", |area| {
+    draw(&format!("bits per parameter against {name} of each method"), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(10)
             .margin_right(NAMES)
@@ -48,7 +64,7 @@ pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
             .label_style(font(&INK))
             .axis_desc_style(font(&INK))
             .x_desc("bits per parameter, all parts counted")
-            .y_desc("relative Frobenius error")
+            .y_desc(name)
             .x_label_formatter(&tick)
             .y_label_formatter(&tick)
             .draw()
@@ -77,10 +93,10 @@ pub(super) fn rate_distortion(comparison: &Comparison) -> Result<String> {
 }
 
 /// What a method reached, by bits; one point where several sizes led to the same.
-fn points(comparison: &Comparison, method: &str) -> Vec<(f64, f64)> {
+fn points(comparison: &Comparison, method: &str, error: &dyn Fn(&Measurement) -> Option<f64>) -> Vec<(f64, f64)> {
     let entries = comparison.sizes.iter().flat_map(|size| &size.entries).filter(|entry| entry.method == method);
     let found = entries.filter_map(|entry| entry.measurement.as_ref());
-    let mut points: Vec<_> = found.map(|one| (one.bits_per_parameter, one.relative_frobenius_error)).collect();
+    let mut points: Vec<_> = found.filter_map(|one| Some((one.bits_per_parameter, error(one)?))).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points.dedup();
     points

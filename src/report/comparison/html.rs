@@ -2,16 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{COLUMNS, HEADER, MEANING, absent_lines, best_line, cells, charts, is_weighted, table_line};
+use super::{COLUMNS, HEADER, MEANING, absent_lines, best_line, cells, charts, shown, table_line, weights_line};
 use crate::compare::{AtSize, Comparison, Entry};
 use crate::error::Result;
 use crate::report::chart::palette;
 use crate::report::page::{STYLE, escape};
 
 const SCRIPT: &str = include_str!("page.js");
-
-/// Position of the weighted error, which is left out where there are no weights.
-const WEIGHTED: usize = 6;
 
 /// The page.
 ///
@@ -35,31 +32,32 @@ pub fn html(comparison: &Comparison) -> Result<String> {
         let _ = writeln!(page, "<li>{}</li>", escape(&best_line(size)));
     }
     page.push_str("</ul>\n");
-    let figures = [
-        (
-            "Rate and distortion",
-            charts::rate_distortion(comparison)?,
-            "Lower and further left is better. The dashed line is the least error that any code can have for Gaussian \
-             rows of this spectrum (reverse water-filling), the basis not counted.",
-        ),
-        (
-            "Errors of rows",
-            charts::row_errors(comparison)?,
-            "How many rows have which relative error under the best method at each size.",
-        ),
-        (
-            "Spectrum",
-            charts::spectrum(comparison)?,
-            "The singular values of the table: the faster they fall, the more low rank can save.",
-        ),
-    ];
-    for (title, svg, caption) in figures {
-        let _ = writeln!(
-            page,
-            "<h2>{title}</h2>\n<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>",
-            svg.trim_end()
-        );
+    if let Some(weights) = weights_line(comparison) {
+        let _ = writeln!(page, "<p>{}</p>", escape(&weights));
     }
+    page.push_str(&figure(
+        "Rate and distortion",
+        &charts::rate_distortion(comparison)?,
+        "Lower and further left is better. The dashed line is the least error that any code can have for Gaussian rows \
+         of this spectrum (reverse water-filling), the basis not counted.",
+    ));
+    if comparison.row_weights.is_some() {
+        page.push_str(&figure(
+            "Rate and weighted distortion",
+            &charts::rate_weighted_distortion(comparison)?,
+            "The same with every row counted by its weight; the bound says nothing of this error.",
+        ));
+    }
+    page.push_str(&figure(
+        "Errors of rows",
+        &charts::row_errors(comparison)?,
+        "How many rows have which relative error under the best method at each size.",
+    ));
+    page.push_str(&figure(
+        "Spectrum",
+        &charts::spectrum(comparison)?,
+        "The singular values of the table: the faster they fall, the more low rank can save.",
+    ));
     page.push_str(&table(comparison));
     page.push_str("<h2>Methods</h2>\n<dl>\n");
     for method in &comparison.methods {
@@ -70,11 +68,14 @@ pub fn html(comparison: &Comparison) -> Result<String> {
     Ok(page)
 }
 
+fn figure(title: &str, svg: &str, caption: &str) -> String {
+    format!("<h2>{title}</h2>\n<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>\n", svg.trim_end())
+}
+
 fn table(comparison: &Comparison) -> String {
-    let weighted = is_weighted(comparison);
-    let shown = |column: &usize| weighted || *column != WEIGHTED;
+    let shown = shown(comparison);
     let mut text = String::from("<h2>All measures</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>");
-    for (_, head) in HEADER.into_iter().enumerate().filter(|(column, _)| shown(column)) {
+    for head in shown.iter().map(|&column| HEADER[column]) {
         let _ = write!(text, "<th scope=\"col\"><button type=\"button\">{head}</button></th>");
     }
     text.push_str("</tr></thead>\n<tbody>\n");
@@ -82,11 +83,10 @@ fn table(comparison: &Comparison) -> String {
         for entry in &size.entries {
             let best = size.best.as_ref() == Some(&entry.method);
             text.push_str(if best { "<tr class=\"best\">" } else { "<tr>" });
-            let values = values(size, entry);
-            let cells = cells(size, entry).into_iter().zip(values).enumerate().filter(|(column, _)| shown(column));
-            for (_, (cell, value)) in cells {
-                let value = value.map_or_else(String::new, |value| format!(" data-value=\"{value}\""));
-                let _ = write!(text, "<td{value}>{}</td>", escape(&cell));
+            let (cells, values) = (cells(size, entry), values(size, entry));
+            for &column in &shown {
+                let value = values[column].map_or_else(String::new, |value| format!(" data-value=\"{value}\""));
+                let _ = write!(text, "<td{value}>{}</td>", escape(&cells[column]));
             }
             text.push_str("</tr>\n");
         }

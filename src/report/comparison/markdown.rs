@@ -2,25 +2,23 @@
 
 use std::fmt::Write;
 
-use super::{COLUMNS, HEADER, cells, is_weighted, table_line};
+use super::{COLUMNS, HEADER, cells, is_number, shown, table_line, weights_line};
 use crate::compare::Comparison;
-
-/// Position of the weighted error, which is left out where there are no weights.
-const WEIGHTED: usize = 6;
 
 /// A Markdown table; the best method at each size is in bold.
 pub fn markdown(comparison: &Comparison) -> String {
-    let weighted = is_weighted(comparison);
-    let shown = |column: &usize| weighted || *column != WEIGHTED;
+    let shown = shown(comparison);
     let line = |cells: [String; COLUMNS]| {
-        let cells = cells.into_iter().enumerate().filter(|(column, _)| shown(column));
-        let cells: Vec<_> = cells.map(|(_, cell)| escape(&cell)).collect();
+        let cells: Vec<_> = shown.iter().map(|&column| escape(&cells[column])).collect();
         format!("| {} |\n", cells.join(" | "))
     };
     let mut text = escape(&table_line(comparison));
     text.push_str("\n\n");
+    if let Some(weights) = weights_line(comparison) {
+        let _ = writeln!(text, "{}\n", escape(&weights));
+    }
     text.push_str(&line(HEADER.map(str::to_owned)));
-    let rules: Vec<_> = (0..COLUMNS).filter(shown).map(|column| if column > 2 { "---:" } else { "---" }).collect();
+    let rules: Vec<_> = shown.iter().map(|&column| if is_number(column) { "---:" } else { "---" }).collect();
     let _ = writeln!(text, "|{}|", rules.join("|"));
     for size in &comparison.sizes {
         for entry in &size.entries {

@@ -44,6 +44,19 @@ const MEANING: &str = "rel. error: ||W - W~||_F / ||W||_F; weighted: the same wi
 their originals; max error: max |W - W~|; 10-NN kept: share of nearest neighbours that stay; overlap: eigenspace \
 overlap score; FLOPs/token, 1 row, 4096 rows: cost of decoding; *: least error at that size";
 
+/// Position of the weighted error, which is left out where there are no weights.
+const WEIGHTED: usize = 6;
+
+/// The columns that a comparison has.
+fn shown(comparison: &Comparison) -> Vec<usize> {
+    (0..COLUMNS).filter(|&column| column != WEIGHTED || comparison.row_weights.is_some()).collect()
+}
+
+/// Whether a column holds numbers.
+fn is_number(column: usize) -> bool {
+    column > 2
+}
+
 /// The cells of one method at one size, rounded for people; the best is marked.
 fn cells(size: &AtSize, entry: &Entry) -> [String; COLUMNS] {
     let best = if size.best.as_ref() == Some(&entry.method) { " *" } else { "" };
@@ -109,14 +122,6 @@ fn duration(seconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// Whether any entry has a weighted error.
-fn is_weighted(comparison: &Comparison) -> bool {
-    let entries = comparison.sizes.iter().flat_map(|size| &size.entries);
-    entries
-        .filter_map(|entry| entry.measurement.as_ref())
-        .any(|found| found.weighted_relative_frobenius_error.is_some())
-}
-
 /// One line about the table.
 fn table_line(comparison: &Comparison) -> String {
     let table = &comparison.table;
@@ -132,17 +137,25 @@ fn table_line(comparison: &Comparison) -> String {
     )
 }
 
+/// One line about what rows count, where they do not count the same.
+fn weights_line(comparison: &Comparison) -> Option<String> {
+    let weights = comparison.row_weights.as_ref()?;
+    Some(format!("rows have weights ({weights}): the best method is the one with the least weighted error"))
+}
+
 /// One line about the method to take at a size.
 fn best_line(size: &AtSize) -> String {
     let place = format!("{} ({} bytes, {:.2} bits per parameter)", size.budget, size.bytes, size.bits_per_parameter);
     let best = size.entries.iter().find(|entry| size.best.as_ref() == Some(&entry.method));
     match best.and_then(|entry| Some((entry, entry.measurement.as_ref()?))) {
-        Some((entry, found)) => format!(
-            "{place}: {} with {}; Gaussian bound {}",
-            entry.method,
-            error(found.relative_frobenius_error),
-            error(size.gaussian_bound)
-        ),
+        Some((entry, found)) => {
+            let plain = error(found.relative_frobenius_error);
+            let errors = match found.weighted_relative_frobenius_error {
+                Some(weighted) => format!("{} weighted, {plain} plain", error(weighted)),
+                None => plain,
+            };
+            format!("{place}: {} with {errors}; Gaussian bound {}", entry.method, error(size.gaussian_bound))
+        }
         None => format!("{place}: no method fits; Gaussian bound {}", error(size.gaussian_bound)),
     }
 }
