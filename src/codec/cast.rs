@@ -91,6 +91,10 @@ impl Codec for Cast {
         Ok(Box::new(rows))
     }
 
+    fn encodes_rows_apart(&self, _setting: &Setting) -> bool {
+        true
+    }
+
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
         Some(Native::Plain)
     }

@@ -222,6 +222,11 @@ pub trait Codec: Sync {
     /// [`crate::ErrorKind::Malformed`] where the parts do not fit each other or the setting.
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>>;
 
+    /// Whether what a row becomes at `setting` does not depend on the other rows, so that rows can be encoded apart.
+    fn encodes_rows_apart(&self, _setting: &Setting) -> bool {
+        false
+    }
+
     /// How other loaders read the parts of a table of `columns` at `setting`; `None` where they cannot, and have to
     /// fail on the shape of what they find.
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {

@@ -83,6 +83,10 @@ impl Codec for FixedPoint {
         Ok(Box::new(Quantized::open(Scheme::from_setting(setting)?, parts)?))
     }
 
+    fn encodes_rows_apart(&self, setting: &Setting) -> bool {
+        Scheme::from_setting(setting).is_ok_and(|scheme| scheme.granularity != Granularity::Tensor)
+    }
+
     fn native(&self, setting: &Setting, columns: usize) -> Option<Native> {
         let scheme = Scheme::from_setting(setting).ok()?;
         scheme.compressed_tensors(columns).map(Native::CompressedTensors)

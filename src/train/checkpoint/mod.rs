@@ -1,0 +1,1 @@
+//! Trained classifiers as checkpoint directories.

@@ -1,0 +1,76 @@
+//! The deep averaging network.
+
+use candle_core::{Result, Tensor};
+
+use super::architecture::{Architecture, Network, Sizes, bound, linear};
+use super::Parameter;
+use crate::codec::random::Random;
+use crate::train::op::BagMean;
+
+/// The mean of the words' embeddings through hidden layers of rectified linear units, of which the paper has two.
+pub(super) struct Dan;
+
+impl Architecture for Dan {
+    fn name(&self) -> &'static str {
+        "dan"
+    }
+
+    fn model_type(&self) -> &'static str {
+        "rankfold-dan"
+    }
+
+    fn summary(&self) -> &'static str {
+        "deep averaging network: mean of the embeddings, hidden layers of ReLU, softmax"
+    }
+
+    fn reference(&self) -> &'static str {
+        "Iyyer, Manjunatha, Boyd-Graber, Daumé, Deep Unordered Composition Rivals Syntactic Methods for Text \
+         Classification, ACL 2015"
+    }
+
+    fn hidden(&self) -> &'static [usize] {
+        &[30, 25]
+    }
+
+    fn max_layers(&self) -> usize {
+        8
+    }
+
+    fn parameters(&self, sizes: &Sizes, seed: u64) -> Vec<Parameter> {
+        let random = &mut Random::new(seed);
+        let mut parameters = Vec::new();
+        let mut inputs = sizes.columns;
+        for (number, &units) in sizes.hidden.iter().enumerate() {
+            let name = |part: &str| format!("hidden.{number}.{part}");
+            parameters.push(Parameter::uniform(&name("weight"), &[units, inputs], bound(inputs), random));
+            parameters.push(Parameter::uniform(&name("bias"), &[units], bound(inputs), random));
+            inputs = units;
+        }
+        parameters.push(Parameter::uniform("classifier.weight", &[sizes.classes, inputs], bound(inputs), random));
+        parameters.push(Parameter::uniform("classifier.bias", &[sizes.classes], bound(inputs), random));
+        parameters
+    }
+
+    fn logits(&self, network: &Network<'_>) -> Result<Tensor> {
+        let mut vectors = network.look_up.rows.apply_op1(BagMean(network.batch.clone()))?;
+        // The mean of products is the product of the mean: B multiplies once a sentence, not once a word.
+        if let Some(right) = &network.look_up.right {
+            vectors = vectors.matmul(right)?;
+        }
+        vectors = network.drop(&vectors)?;
+        let (layers, _) = network.parameters.as_chunks::<2>();
+        for (number, [weight, bias]) in layers.iter().enumerate() {
+            vectors = linear(&vectors, weight, bias)?;
+            if number + 1 < layers.len() {
+                vectors = vectors.relu()?;
+            }
+        }
+        Ok(vectors)
+    }
+
+    fn flops(&self, sizes: &Sizes, tokens: usize) -> u64 {
+        let widths: Vec<usize> = [sizes.columns].iter().chain(&sizes.hidden).chain([&sizes.classes]).copied().collect();
+        let layers: usize = widths.windows(2).map(|pair| 2 * pair[0] * pair[1] + pair[1]).sum();
+        (tokens * sizes.columns + layers) as u64
+    }
+}
