@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::basis::MORE_BITS;
+use super::codebook::level_count;
+use super::gains::GAIN_BITS;
 use super::layout::Extent;
 use super::{BITS, MOST_BITS};
 
@@ -54,47 +57,44 @@ impl Path {
     ///
     /// Errors of a component fall in steps that get smaller, so that the greedy way is the best for the bytes it
     /// takes: discrete reverse water-filling (Fox, "Discrete optimization via marginal analysis", 1966).
-    pub(super) fn new(errors: &[Errors], empty: Extent, limit: u64) -> Path {
+    pub(super) fn new(errors: &[Errors], shape: (usize, usize), limit: u64) -> Path {
         let mut path = Path { given: Vec::new(), milestones: Vec::new() };
         let mut bits = vec![0u8; errors.len()];
-        let mut extent = empty;
+        let mut row_bits = GAIN_BITS;
         let mut error: f64 = errors.iter().rev().map(|errors| errors[0]).sum();
-        let nothing = path.milestone(extent, error);
+        let nothing = path.milestone(shape, &bits, error);
         let offer = |component: u32, bits: u8| -> Option<Offer> {
             let errors = &errors[component as usize];
             let gain = errors[usize::from(bits)] - errors.get(usize::from(bits) + 1)?;
-            let cost = empty.with(0, bits + 1).cost() - empty.with(0, bits).cost();
-            (gain > 0.0).then_some(Offer { rate: gain / cost, component })
+            (gain > 0.0).then_some(Offer { rate: gain / cost(component as usize, bits, shape), component })
         };
         let mut offers: BinaryHeap<Offer> = (0..errors.len() as u32).filter_map(|one| offer(one, 0)).collect();
-        let mut last = None;
         while let Some(Offer { component, .. }) = offers.pop() {
             let at = component as usize;
-            extent = extent.with(bits[at], bits[at] + 1);
             error -= errors[at][usize::from(bits[at])] - errors[at][usize::from(bits[at]) + 1];
             bits[at] += 1;
+            row_bits += 1;
             path.given.push(component);
             offers.extend(offer(component, bits[at]));
-            let milestone = path.milestone(extent, error);
-            if milestone.bytes >= limit {
-                break;
-            }
-            if extent.spare_bits() == 0 {
+            // A row takes whole bytes; what remains when every gain is taken is a step too.
+            if row_bits.is_multiple_of(8) || offers.is_empty() {
+                let milestone = path.milestone(shape, &bits, error);
+                if milestone.bytes >= limit {
+                    break;
+                }
                 path.milestones.push(milestone);
-                last = None;
-            } else {
-                last = Some(milestone);
             }
         }
-        // What remains when every gain is taken, and what there is when nothing can be gained.
-        path.milestones.extend(last.filter(|_| offers.is_empty()));
+        // What there is when nothing can be gained.
         if path.milestones.is_empty() && nothing.bytes < limit {
             path.milestones.push(nothing);
         }
         path
     }
 
-    fn milestone(&self, extent: Extent, error: f64) -> Milestone {
+    fn milestone(&self, (height, width): (usize, usize), bits: &[u8], error: f64) -> Milestone {
+        let kept: Vec<u8> = bits.iter().copied().filter(|&bits| bits > 0).collect();
+        let extent = Extent::of(height, width, &kept);
         Milestone { given: self.given.len(), extent, squared_error: error.max(0.0), bytes: extent.bytes() }
     }
 
@@ -110,4 +110,16 @@ impl Path {
         }
         bits.into_iter().enumerate().filter(|(_, bits)| BITS.contains(bits)).collect()
     }
+}
+
+/// Bytes that one more bit of a component costs, codes counted by the bit. Its reflection is as long as when all
+/// components before it are kept, which is nearly so: they have more energy.
+fn cost(component: usize, bits: u8, (height, width): (usize, usize)) -> f64 {
+    let entries = width.saturating_sub(1 + component) as f64;
+    let (levels, more) = match bits {
+        // Two scales and the number of bits come with the first.
+        0 => (level_count(1), f64::from(1 + MORE_BITS) * entries / 8.0 + 9.0),
+        _ => (level_count(bits + 1) - level_count(bits), entries / 8.0),
+    };
+    height as f64 / 8.0 + 2.0 * levels as f64 + more
 }

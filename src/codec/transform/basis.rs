@@ -1,11 +1,9 @@
-//! The stored basis: each kept singular vector in a fixed number of bits for each entry.
+//! The grid that the entries of the basis are rounded to.
 //!
-//! An error e in a vector of energy lambda adds lambda e^2 to the squared error, once for all V rows. Lowering it by
-//! a bit costs d bits, lowering the rounding of the codes costs V: the least sum has about `log2(V / d) / 2` bits more
-//! in the basis than in the codes. Four is near that for tables of vocabularies and never far off.
+//! An error e in a vector of energy lambda moves lambda e^2 to other components, where it takes bits.
 
 /// Bits of an entry beyond those of the component's codes.
-const MORE_BITS: u32 = 4;
+pub(super) const MORE_BITS: u32 = 2;
 
 /// Largest magnitudes, as shares of the vector's largest entry, that the steps tried reach to.
 const REACHES: [f64; 6] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5];
@@ -15,9 +13,9 @@ pub(super) const fn entry_bits(bits: u8) -> u32 {
     bits as u32 + MORE_BITS
 }
 
-/// Bytes of the vector of a component of `bits` bits, `width` entries long.
-pub(super) const fn vector_bytes(bits: u8, width: u64) -> u64 {
-    (width * entry_bits(bits) as u64).div_ceil(8)
+/// Bytes of the reflection of the kept component `index`, from 0, of `bits` bits; rows have `width` entries.
+pub(super) const fn vector_bytes(bits: u8, index: usize, width: u64) -> u64 {
+    (width.saturating_sub(1 + index as u64) * entry_bits(bits) as u64).div_ceil(8)
 }
 
 /// A vector on a uniform grid: code `c` means `(c - half + 1/2) * step`.

@@ -72,6 +72,12 @@ impl Gains {
         Gains { values, codes: norms.iter().map(|&norm| code(norm)).collect() }
     }
 
+    /// What an error in the direction of each row counts: the square of its gain, times its weight.
+    pub(super) fn masses(&self, weights: Option<&[f64]>) -> Vec<f64> {
+        let weight = |row: usize| weights.map_or(1.0, |weights| weights[row]);
+        (0..self.codes.len()).map(|row| self.of_row(row).powi(2) * weight(row)).collect()
+    }
+
     /// The gain of a row.
     #[inline]
     pub(super) fn of_row(&self, row: usize) -> f64 {

@@ -1,5 +1,7 @@
 //! What is stored, and how large it is.
 
+use half::f16;
+
 use super::basis;
 use super::codebook::level_count;
 use super::gains::{GAIN_BITS, GAINS};
@@ -23,35 +25,17 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// A table `[height, width]` of which no component is kept.
-    pub(super) fn new(height: usize, width: usize) -> Extent {
-        Extent { height, width, components: 0, row_bits: GAIN_BITS, levels: 0, basis_bytes: 0 }
-    }
-
-    /// With components of these bits.
-    fn of(height: usize, width: usize, bits: &[u8]) -> Extent {
-        bits.iter().fold(Extent::new(height, width), |extent, &bits| extent.with(0, bits))
-    }
-
-    /// With one component at `after` bits instead of `before`, of which zero means that it is not kept.
-    #[must_use]
-    pub(super) fn with(mut self, before: u8, after: u8) -> Extent {
-        for (bits, add) in [(after, true), (before, false)] {
-            if bits > 0 {
-                let change = |value: usize, by: usize| if add { value + by } else { value - by };
-                let vector = basis::vector_bytes(bits, self.width as u64);
-                self.components = change(self.components, 1);
-                self.row_bits = change(self.row_bits, usize::from(bits));
-                self.levels = change(self.levels, level_count(bits));
-                self.basis_bytes = if add { self.basis_bytes + vector } else { self.basis_bytes - vector };
-            }
+    /// A table `[height, width]` whose kept components have these bits.
+    pub(super) fn of(height: usize, width: usize, bits: &[u8]) -> Extent {
+        let basis = bits.iter().enumerate().map(|(index, &bits)| basis::vector_bytes(bits, index, width as u64));
+        Extent {
+            height,
+            width,
+            components: bits.len(),
+            row_bits: GAIN_BITS + bits.iter().map(|&bits| usize::from(bits)).sum::<usize>(),
+            levels: bits.iter().map(|&bits| level_count(bits)).sum(),
+            basis_bytes: basis.sum(),
         }
-        self
-    }
-
-    /// Bits that a row leaves unused at the end of its last byte.
-    pub(super) fn spare_bits(&self) -> usize {
-        self.row_bits.next_multiple_of(8) - self.row_bits
     }
 
     /// Bytes of the codes of a row.
@@ -64,11 +48,6 @@ impl Extent {
         self.height as u64 * self.row_bytes() as u64 + self.bytes_beside_codes()
     }
 
-    /// Bytes of all parts with the codes counted by the bit.
-    pub(super) fn cost(&self) -> f64 {
-        self.height as f64 * self.row_bits as f64 / 8.0 + self.bytes_beside_codes() as f64
-    }
-
     /// Bits, levels, basis, scales and gains.
     fn bytes_beside_codes(&self) -> u64 {
         9 * self.components as u64 + 2 * self.levels as u64 + self.basis_bytes + 8 * GAINS as u64
@@ -76,8 +55,10 @@ impl Extent {
 
     /// Numbers that are stored, each counted once whatever its bits.
     pub(super) fn numbers(&self) -> u64 {
-        let per_component = self.height as u64 + self.width as u64 + 2;
-        self.components as u64 * per_component + self.levels as u64 + (self.height + GAINS) as u64
+        let components = self.components as u64;
+        // Of entry j of the basis, those before it follow from the others.
+        let basis = components * self.width as u64 - components * (components + 1) / 2;
+        components * (self.height as u64 + 2) + basis + self.levels as u64 + (self.height + GAINS) as u64
     }
 
     /// Floating-point operations for a row: its product with the basis.
@@ -109,7 +90,7 @@ pub(super) struct Stored<'p> {
     /// Bits of each component's codes.
     pub(super) bits: &'p [u8],
     pub(super) codes: &'p [u8],
-    pub(super) levels: &'p [u8],
+    pub(super) levels: Vec<f32>,
     pub(super) basis: &'p [u8],
     /// The components' level scales, then their basis steps.
     pub(super) scales: Vec<f32>,
@@ -147,6 +128,9 @@ impl<'p> Stored<'p> {
         }
         let numbers: Vec<f32> = scales.bytes.as_chunks().0.iter().map(|&scale| f32::from_le_bytes(scale)).collect();
         check_finite(scales, numbers.iter().map(|&scale| scale.into()))?;
+        let level_values: Vec<f32> =
+            levels.bytes.as_chunks().0.iter().map(|&level| f16::from_le_bytes(level).to_f32()).collect();
+        check_finite(levels, level_values.iter().map(|&level| level.into()))?;
         let mut values = [0.0; GAINS];
         for (value, bytes) in values.iter_mut().zip(gains.bytes.as_chunks().0) {
             *value = f64::from_le_bytes(*bytes);
@@ -158,7 +142,7 @@ impl<'p> Stored<'p> {
             row_bytes: extent.row_bytes(),
             bits: bits.bytes,
             codes: codes.bytes,
-            levels: levels.bytes,
+            levels: level_values,
             basis: basis.bytes,
             scales: numbers,
             gains: values,
@@ -171,7 +155,7 @@ fn malformed(summary: &str) -> Error {
 }
 
 /// Refuses numbers that no encoder writes.
-pub(super) fn check_finite(part: &Part<'_>, mut numbers: impl Iterator<Item = f64>) -> Result<()> {
+fn check_finite(part: &Part<'_>, mut numbers: impl Iterator<Item = f64>) -> Result<()> {
     match numbers.find(|number| !number.is_finite()) {
         None => Ok(()),
         Some(number) => Err(Error::new(ErrorKind::NonFinite, "a part has a number that is not finite")

@@ -5,10 +5,11 @@ use rayon::prelude::*;
 use super::allocate::{Errors, Path};
 use super::basis::Grid;
 use super::gains::{Directions, Gains};
-use super::layout::Extent;
 use super::lloyd::Distribution;
+use super::sample::Sample;
 use super::{BITS, MOST_BITS};
 use crate::codec::Table;
+use crate::codec::weights::WeightedRows;
 use crate::error::Result;
 use crate::linalg::{self, Product};
 use crate::observe::Observer;
@@ -32,8 +33,13 @@ const FEW_ROWS: f64 = 8.0;
 
 /// What was learned of a table.
 pub(super) struct Learned {
+    /// With weights of rows, where there are any.
     pub(super) squared_norm: f64,
+    /// What each row counts, where they do not count the same.
+    pub(super) weights: Option<Vec<f64>>,
+    pub(super) width: usize,
     pub(super) gains: Gains,
+    pub(super) sample: Sample,
     /// Right singular vectors, `[components, d]`.
     pub(super) vectors: Vec<f64>,
     pub(super) distributions: Vec<Distribution>,
@@ -55,19 +61,22 @@ pub(super) fn project<'a>(rows: &'a dyn Rows, gains: &'a Gains, vectors: &[f64])
 
 impl Learned {
     /// Reads the table three times: its Gram matrix, its norms, and its components.
-    pub(super) fn read(table: &Table<'_>, observer: &dyn Observer) -> Result<Learned> {
+    pub(super) fn read(table: &Table<'_>, weights: Option<Vec<f64>>, observer: &dyn Observer) -> Result<Learned> {
         let (height, width) = table.rows.shape();
-        let factorization = linalg::factorize(table.rows, None, observer)?;
+        let weighted = WeightedRows::new(table.rows, weights.as_deref());
+        let factorization = linalg::factorize(&weighted, None, observer)?;
         let spectrum = factorization.spectrum();
         let floor = NOISE * spectrum.energies.first().copied().unwrap_or(0.0);
         let components = spectrum.energies.iter().take_while(|&&energy| energy > floor).count();
         let mut vectors = factorization.right_singular_vectors();
         vectors.truncate(components * width);
         let gains = Gains::read(table.rows, observer)?;
-        let total = gains.codes.iter().map(|&code| gains.values[usize::from(code)].powi(2)).sum::<f64>();
+        let masses = gains.masses(weights.as_deref());
+        let total = masses.iter().sum::<f64>();
         let scales = spectrum.energies.iter().take(components).map(|energy| (energy / total).sqrt());
         let mut distributions: Vec<_> = scales.map(Distribution::new).collect();
-        observe_components(table.rows, &gains, &vectors, &mut distributions, observer)?;
+        observe_components(table.rows, &gains, &masses, &vectors, &mut distributions, observer)?;
+        let sample = Sample::draw(table.rows, &gains, &masses)?;
         let errors: Vec<Errors> = distributions
             .par_iter()
             .zip(vectors.par_chunks_exact(width))
@@ -75,8 +84,8 @@ impl Learned {
             .collect();
         let squared_norm = spectrum.squared_norm;
         let dense = (height as u64).saturating_mul(width as u64).saturating_mul(table.dtype.bytes() as u64);
-        let path = Path::new(&errors, Extent::new(height, width), dense);
-        Ok(Learned { squared_norm, gains, vectors, distributions, path })
+        let path = Path::new(&errors, (height, width), dense);
+        Ok(Learned { squared_norm, weights, width, gains, sample, vectors, distributions, path })
     }
 
     /// What no component holds: the energy that is dropped with the noise.
@@ -104,10 +113,11 @@ fn errors(distribution: &Distribution, vector: &[f64], (height, components): (us
     errors
 }
 
-/// Counts the components of every row.
+/// Counts the components of every row, each with the row's mass.
 fn observe_components(
     rows: &dyn Rows,
     gains: &Gains,
+    masses: &[f64],
     vectors: &[f64],
     distributions: &mut [Distribution],
     observer: &dyn Observer,
@@ -128,10 +138,10 @@ fn observe_components(
             let first = start + task * TASK_ROWS;
             projection.read_f32(first..first + values.len() / components, values)
         })?;
-        let weights: Vec<f64> = (start..start + count).map(|row| gains.of_row(row).powi(2)).collect();
+        let masses = &masses[start..start + count];
         distributions.par_iter_mut().enumerate().for_each(|(component, distribution)| {
-            for (row, weight) in values.chunks_exact(components).zip(&weights) {
-                distribution.add(row[component].into(), *weight);
+            for (row, mass) in values.chunks_exact(components).zip(masses) {
+                distribution.add(row[component].into(), *mass);
             }
         });
         observer.advance((count * width) as u64);

@@ -1,8 +1,9 @@
 //! Transform coding: the table is rotated into its right singular basis, and each component is quantized in the
 //! number of bits that its variance is worth; none for most of a low-rank table.
 //!
-//! The mathematics is in `docs/methods.md`. [`learn`] looks at a table, [`allocate`] gives out the bits, [`encode`]
-//! writes through the search of [`trellis`], [`decode`] reads; [`layout`] says what the parts are.
+//! The mathematics is in `docs/methods.md`. [`learn`] looks at a table, [`allocate`] gives out the bits, [`point`] fits
+//! basis and levels, [`encode`] writes through the search of [`trellis`], [`decode`] reads; [`layout`] says what the parts
+//! are.
 
 mod allocate;
 mod basis;
@@ -14,7 +15,11 @@ mod encode;
 mod gains;
 mod layout;
 mod learn;
+mod levels;
 mod lloyd;
+mod point;
+mod reflectors;
+mod sample;
 mod trellis;
 
 use std::ops::RangeInclusive;
@@ -23,6 +28,7 @@ use serde_json::Value;
 
 use allocate::Milestone;
 use learn::Learned;
+use point::Fitted;
 
 pub use bound::rate_distortion_bound;
 
@@ -77,12 +83,12 @@ impl Codec for Transform {
     fn analyze(
         &self,
         table: &Table<'_>,
-        _options: &Options,
+        options: &Options,
         demand: Demand<'_>,
         observer: &dyn Observer,
     ) -> Result<Box<dyn Analysis>> {
         let (height, width) = table.rows.shape();
-        let learned = Learned::read(table, observer)?;
+        let learned = Learned::read(table, options.weights_of(height)?, observer)?;
         let mut milestones = learned.path.milestones.clone();
         if milestones.is_empty() {
             return Err(Error::new(ErrorKind::Request, "the method saves no bytes")
@@ -153,7 +159,8 @@ impl Analysis for Ready {
             return Err(Error::new(ErrorKind::Request, "the table is not the one that was analyzed"));
         }
         let kept = self.learned.path.bits(milestone);
-        encode::encode(&self.learned, rows, &kept, point, sink, observer)
+        let fitted = Fitted::new(&self.learned, &kept, observer)?;
+        encode::encode(&self.learned, rows, &fitted, point, sink, observer)
     }
 }
 
