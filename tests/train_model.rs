@@ -112,7 +112,10 @@ fn gradients_are_what_differences_of_the_loss_say() {
                     let mut parameters: Vec<Parameter> = own.parameters().to_vec();
                     parameters[number].values[index] += by;
                     let (sizes, embedding) = (sizes(architecture), own.embedding().clone());
-                    loss(&Classifier::with_parameters(own.architecture(), sizes, embedding, parameters).unwrap(), &batch)
+                    loss(
+                        &Classifier::with_parameters(own.architecture(), sizes, embedding, parameters).unwrap(),
+                        &batch,
+                    )
                 });
             }
         }

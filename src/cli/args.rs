@@ -51,6 +51,9 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Print and draw learning rates by update: CALR and its rivals
     Schedule(ScheduleArgs),
+    /// The paper's experiment: train, compress, retrain with CALR, and measure against the rivals
+    #[cfg(feature = "train")]
+    Reproduce(super::reproduce::ReproduceArgs),
 }
 
 #[derive(Debug, Args)]

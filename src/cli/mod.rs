@@ -8,6 +8,8 @@ mod diff;
 mod inspect;
 mod options;
 mod output;
+#[cfg(feature = "train")]
+mod reproduce;
 mod restore;
 mod schedule;
 mod settings;
@@ -62,6 +64,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Compare(args) => compare::run(args, &terminal),
         Command::Diff(args) => diff::run(args, &terminal),
         Command::Schedule(args) => schedule::run(args),
+        #[cfg(feature = "train")]
+        Command::Reproduce(args) => reproduce::run(args, &terminal),
     });
     terminal.clear();
     result.unwrap_or_else(|error| report(&error, signals.received())).into()

@@ -58,7 +58,11 @@ impl Decoder {
     }
 
     /// The rows of some codes.
-    pub(super) fn rows<'p>(decoder: &Arc<Decoder>, codes: &'p [u8], height: usize) -> Result<Product<Coefficients<'p>>> {
+    pub(super) fn rows<'p>(
+        decoder: &Arc<Decoder>,
+        codes: &'p [u8],
+        height: usize,
+    ) -> Result<Product<Coefficients<'p>>> {
         let basis = MappedRows::new(&decoder.basis, Dtype::F32, decoder.width, decoder.books.len())?;
         Product::new(Coefficients { decoder: Arc::clone(decoder), codes, height }, &basis)
     }

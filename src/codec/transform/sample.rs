@@ -29,11 +29,8 @@ impl Sample {
     /// All rows of a small table; of a larger one those on which the summed `masses` pass a multiple of an even part.
     pub(super) fn draw(rows: &dyn Rows, gains: &Gains, masses: &[f64]) -> Result<Sample> {
         let (height, width) = rows.shape();
-        let chosen: Vec<(usize, f64)> = if height <= DRAWS {
-            masses.iter().copied().enumerate().collect()
-        } else {
-            systematic(masses)
-        };
+        let chosen: Vec<(usize, f64)> =
+            if height <= DRAWS { masses.iter().copied().enumerate().collect() } else { systematic(masses) };
         let directions = Directions { rows, gains };
         let read: Vec<Vec<u8>> = chosen
             .par_iter()

@@ -173,8 +173,7 @@ impl Classifier {
         let look_up = self.embedding.look_up(batch.words(), false)?;
         let compute = || {
             let parameters = self.leaves(false)?;
-            let network =
-                Network { batch: Arc::new(batch), look_up: &look_up, parameters: &parameters, kept: None };
+            let network = Network { batch: Arc::new(batch), look_up: &look_up, parameters: &parameters, kept: None };
             self.architecture.logits(&network)?.to_vec2::<f32>()
         };
         compute().map_err(failed)

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::architecture::{Architecture, Network, Sizes, bound, linear};
 use super::Parameter;
+use super::architecture::{Architecture, Network, Sizes, bound, linear};
 use crate::codec::random::Random;
 use crate::train::op::BagMean;
 

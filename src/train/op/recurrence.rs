@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Device, Error, Layout, Result, Shape, Tensor};
 
+use super::activation::{sigmoid, tanh};
 use super::product::{Matrix, multiply};
 use super::singles;
-use super::activation::{sigmoid, tanh};
 use crate::train::model::Batch;
 
 /// From what the gates get from each distinct word, `[n, 4 h]`, and the recurrent weight `[4 h, h]`, the mean hidden
@@ -183,7 +183,8 @@ impl States {
                 let hidden = &hidden[sentence * h..][..h];
                 let cell = &mut cell[sentence * h..][..h];
                 for i in 0..h {
-                    let (input, forget, candidate, output) = (gates[i], gates[h + i], gates[2 * h + i], gates[3 * h + i]);
+                    let (input, forget, candidate, output) =
+                        (gates[i], gates[h + i], gates[2 * h + i], gates[3 * h + i]);
                     let dh = hidden[i] + mean[i] * share;
                     let dc = cell[i] + dh * output * (1.0 - squashed[i] * squashed[i]);
                     out[i] = dc * candidate * input * (1.0 - input);

@@ -28,7 +28,8 @@ impl Optimizer for AdaDelta {
     fn update(&self, rate: f64, _t: u64, values: &mut [f32], gradient: &[f32], squares: &mut [f32]) {
         let (rate, rho) = (rate as f32, RHO as f32);
         let (gradients, steps) = squares.split_at_mut(values.len());
-        for ((value, gradient), (square, step)) in values.iter_mut().zip(gradient).zip(gradients.iter_mut().zip(steps)) {
+        for ((value, gradient), (square, step)) in values.iter_mut().zip(gradient).zip(gradients.iter_mut().zip(steps))
+        {
             *square = rho * *square + (1.0 - rho) * (gradient * gradient);
             let change = ((*step + EPSILON) / (*square + EPSILON)).sqrt() * gradient;
             *step = rho * *step + (1.0 - rho) * (change * change);

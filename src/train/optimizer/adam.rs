@@ -40,14 +40,7 @@ impl Optimizer for Adam {
 }
 
 /// An update after `values` have decayed by `rate * weight_decay`.
-pub(super) fn update(
-    rate: f64,
-    t: u64,
-    weight_decay: f64,
-    values: &mut [f32],
-    gradient: &[f32],
-    moments: &mut [f32],
-) {
+pub(super) fn update(rate: f64, t: u64, weight_decay: f64, values: &mut [f32], gradient: &[f32], moments: &mut [f32]) {
     let keep = (1.0 - rate * weight_decay) as f32;
     let step = (rate / correction(BETA1, t)) as f32;
     let root = (1.0 / correction(BETA2, t).sqrt()) as f32;

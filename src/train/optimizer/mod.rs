@@ -105,7 +105,10 @@ mod tests {
                 for ((found, expected), start) in values.iter().zip(&expected).zip(&start) {
                     let moved = (expected - start).abs().max(1e-3);
                     let name = optimizer.name();
-                    assert!((found - expected).abs() <= 2e-3 * moved, "{name} {share}: {found} {expected} from {start}");
+                    assert!(
+                        (found - expected).abs() <= 2e-3 * moved,
+                        "{name} {share}: {found} {expected} from {start}"
+                    );
                 }
             }
         }
