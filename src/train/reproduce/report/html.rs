@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::report::chart::palette;
 use crate::report::page::{STYLE, escape};
 
+/// Characters of a cell that is broken into lines.
+const LONG: usize = 30;
+
 /// The page.
 ///
 /// # Errors
@@ -54,7 +57,9 @@ fn table(head: &[String], rows: &[Vec<String>], left: usize) -> String {
     let cells = |tag: &str, row: &[String]| {
         let cells = row.iter().enumerate().map(|(column, cell)| {
             let side = if column < left { "left" } else { "right" };
-            format!("<{tag} style=\"text-align: {side}\">{}</{tag}>", code(cell))
+            // Sentences break; numbers and names do not.
+            let wrap = if cell.chars().count() > LONG { "; white-space: normal; min-width: 15rem" } else { "" };
+            format!("<{tag} style=\"text-align: {side}{wrap}\">{}</{tag}>", code(cell))
         });
         format!("<tr>{}</tr>\n", cells.collect::<String>())
     };
