@@ -51,6 +51,12 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Print and draw learning rates by update: CALR and its rivals
     Schedule(ScheduleArgs),
+    /// Train a classifier of sentences
+    #[cfg(feature = "train")]
+    Train(Box<super::train::TrainArgs>),
+    /// Measure a classifier, dense or compressed, on labelled sentences
+    #[cfg(feature = "train")]
+    Evaluate(super::evaluate::EvaluateArgs),
     /// The paper's experiment: train, compress, retrain with CALR, and measure against the rivals
     #[cfg(feature = "train")]
     Reproduce(super::reproduce::ReproduceArgs),

@@ -5,6 +5,8 @@ mod compare;
 mod compress;
 mod convert;
 mod diff;
+#[cfg(feature = "train")]
+mod evaluate;
 mod inspect;
 mod options;
 mod output;
@@ -14,6 +16,8 @@ mod restore;
 mod schedule;
 mod settings;
 mod signals;
+#[cfg(feature = "train")]
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -64,6 +68,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Compare(args) => compare::run(args, &terminal),
         Command::Diff(args) => diff::run(args, &terminal),
         Command::Schedule(args) => schedule::run(args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::run(args, &terminal),
+        #[cfg(feature = "train")]
+        Command::Evaluate(args) => evaluate::run(args),
         #[cfg(feature = "train")]
         Command::Reproduce(args) => reproduce::run(args, &terminal),
     });

@@ -31,6 +31,14 @@ impl Terminal {
         act(&mut self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// Prints a line of progress above the bar, where progress is shown.
+    #[cfg(feature = "train")]
+    pub(crate) fn note(&self, line: &str) {
+        if self.draws() {
+            self.with_bar(|bar| bar.suspend(|| eprintln!("{line}")));
+        }
+    }
+
     /// Removes the progress bar.
     pub(crate) fn clear(&self) {
         self.with_bar(|bar| bar.finish_and_clear());

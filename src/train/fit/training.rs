@@ -99,13 +99,6 @@ impl Training {
         (self.best, self.history)
     }
 
-    /// Takes up where a training that was kept stood: after the epochs of `history`.
-    pub(in crate::train) fn resume(&mut self, history: History) {
-        let updates = history.epochs.len() as u64 * self.schedule.steps_per_epoch;
-        self.rates = (0..updates).map(|t| self.settings.schedule.rate(&self.schedule, t)).collect();
-        self.history = history;
-    }
-
     /// One pass over `train`, and a look at `dev`.
     ///
     /// # Errors

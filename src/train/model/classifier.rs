@@ -42,7 +42,7 @@ impl Classifier {
     /// # Errors
     /// [`ErrorKind::Request`] where the sizes make no network or do not fit the embedding.
     pub fn new(architecture: &'static dyn Architecture, sizes: Sizes, embedding: Embedding, seed: u64) -> Result<Self> {
-        check(architecture, &sizes)?;
+        Classifier::check(architecture, &sizes)?;
         let parameters = architecture.parameters(&sizes, seed);
         Classifier::with_parameters(architecture, sizes, embedding, parameters)
     }
@@ -57,7 +57,7 @@ impl Classifier {
         embedding: Embedding,
         parameters: Vec<Parameter>,
     ) -> Result<Self> {
-        check(architecture, &sizes)?;
+        Classifier::check(architecture, &sizes)?;
         if embedding.shape().1 != sizes.columns {
             return Err(Error::new(ErrorKind::Request, "the embedding is not as wide as the network's input")
                 .expected(sizes.columns.to_string())
@@ -79,6 +79,31 @@ impl Classifier {
     pub fn shapes(architecture: &dyn Architecture, sizes: &Sizes) -> Vec<(String, Vec<usize>)> {
         let parameters = architecture.parameters(sizes, 0);
         parameters.into_iter().map(|parameter| (parameter.name, parameter.shape)).collect()
+    }
+
+    /// Checks that sizes make a network, before any memory is taken for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] that names the number which is out of range.
+    pub fn check(architecture: &dyn Architecture, sizes: &Sizes) -> Result<()> {
+        let layers = 1..=architecture.max_layers();
+        let units = sizes.hidden.iter().chain([&sizes.columns, &sizes.classes]);
+        let wrong = |summary: &str, expected: String, found: String| {
+            Err(Error::new(ErrorKind::Request, summary).expected(expected).found(found))
+        };
+        if !layers.contains(&sizes.hidden.len()) {
+            let expected = format!("{} to {}", layers.start(), layers.end());
+            return wrong("another number of hidden layers", expected, sizes.hidden.len().to_string());
+        }
+        for &units in units {
+            if !(1..=MAX_UNITS).contains(&units) {
+                return wrong("a layer's width is out of range", format!("1 to {MAX_UNITS}"), units.to_string());
+            }
+        }
+        if !(0.0..1.0).contains(&sizes.dropout) {
+            return wrong("`dropout` is out of range", "at least 0 and less than 1".into(), sizes.dropout.to_string());
+        }
+        Ok(())
     }
 
     /// The architecture.
@@ -205,25 +230,4 @@ fn largest(logits: &[f32]) -> u32 {
 
 fn correct(logits: &[Vec<f32>], labels: &[u32]) -> usize {
     logits.iter().zip(labels).filter(|(logits, label)| largest(logits) == **label).count()
-}
-
-fn check(architecture: &dyn Architecture, sizes: &Sizes) -> Result<()> {
-    let layers = 1..=architecture.max_layers();
-    let units = sizes.hidden.iter().chain([&sizes.columns, &sizes.classes]);
-    let wrong = |summary: &str, expected: String, found: String| {
-        Err(Error::new(ErrorKind::Request, summary).expected(expected).found(found))
-    };
-    if !layers.contains(&sizes.hidden.len()) {
-        let expected = format!("{} to {}", layers.start(), layers.end());
-        return wrong("another number of hidden layers", expected, sizes.hidden.len().to_string());
-    }
-    for &units in units {
-        if !(1..=MAX_UNITS).contains(&units) {
-            return wrong("a layer's width is out of range", format!("1 to {MAX_UNITS}"), units.to_string());
-        }
-    }
-    if !(0.0..1.0).contains(&sizes.dropout) {
-        return wrong("`dropout` is out of range", "at least 0 and less than 1".into(), sizes.dropout.to_string());
-    }
-    Ok(())
 }

@@ -18,17 +18,6 @@ impl State {
         State { optimizer, columns, memory: vec![0.0; optimizer.memory() * rows * columns], done: vec![0; rows] }
     }
 
-    /// Memory, to be kept once every row is current.
-    pub(in crate::train) fn memory(&self) -> &[f32] {
-        &self.memory
-    }
-
-    /// Takes the memory back, every row with `updates` updates behind it; `None` where it is of another size.
-    pub(in crate::train) fn restored(&self, memory: Vec<f32>, updates: u64) -> Option<Self> {
-        let done = vec![updates; self.done.len()];
-        (memory.len() == self.memory.len()).then(|| State { memory, done, ..self.clone() })
-    }
-
     fn row(&mut self, row: usize) -> &mut [f32] {
         let width = self.optimizer.memory() * self.columns;
         &mut self.memory[row * width..][..width]

@@ -70,10 +70,11 @@ impl Task<'_> {
         Some(self.claim(claim, lost <= points, figures))
     }
 
-    /// Better than `rival` by more than the larger of the two standard deviations over seeds.
+    /// Better than `rival` by more than the larger of the two standard deviations over seeds; one seed has none, and
+    /// judges nothing.
     fn above(&self, rival: &str, reduction: f64) -> Option<Claim> {
         let pair = self.cell(ONLINE, Some(reduction))?;
-        let other = self.cell(rival, Some(reduction))?;
+        let other = self.cell(rival, Some(reduction)).filter(|cell| cell.test.count > 1)?;
         let (gain, deviation) = (pair.test.mean - other.test.mean, pair.test.deviation.max(other.test.deviation));
         let claim = format!("`{ONLINE}` at p = {reduction} beats `{rival}` by more than the standard deviation");
         let figures = format!("{} against {}: {gain:+.2} points", test_of(pair), test_of(other));
