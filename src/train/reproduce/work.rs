@@ -73,7 +73,8 @@ pub(super) fn work<L: Laboratory>(
         }
     });
     match lock(&failed).take() {
-        Some(error) => Err(error),
+        // A start that was interrupted is a wish to end, too.
+        Some(error) => observer.check().and(Err(error)),
         None => observer.check(),
     }
 }
