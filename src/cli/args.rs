@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Measure a classifier, dense or compressed, on labelled sentences
     #[cfg(feature = "train")]
     Evaluate(super::evaluate::EvaluateArgs),
+    /// The paper's experiment: train, compress, retrain with CALR, and measure against the rivals
+    #[cfg(feature = "train")]
+    Reproduce(super::reproduce::ReproduceArgs),
 }
 
 #[derive(Debug, Args)]

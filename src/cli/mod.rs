@@ -11,6 +11,8 @@ mod inspect;
 mod manifest;
 mod options;
 mod output;
+#[cfg(feature = "train")]
+mod reproduce;
 mod restore;
 mod schedule;
 mod settings;
@@ -72,6 +74,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Train(args) => train::run(args, &terminal),
         #[cfg(feature = "train")]
         Command::Evaluate(args) => evaluate::run(args),
+        #[cfg(feature = "train")]
+        Command::Reproduce(args) => reproduce::run(args, &terminal),
     });
     terminal.clear();
     // Whatever was found out of zeros in place of a file's end is worth nothing.

@@ -11,6 +11,7 @@ mod fit;
 pub mod model;
 mod op;
 pub mod optimizer;
+pub mod reproduce;
 
 pub use evaluation::{Scores, evaluate};
 pub use fit::{Epoch, FitObserver, FitSettings, History, Scope, Training, fit};

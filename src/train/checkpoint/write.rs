@@ -37,7 +37,7 @@ pub fn write(model: &TrainedModel, destination: &Path) -> Result<()> {
     let metas: Vec<TensorMeta> = tensors.iter().map(meta).collect();
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let staged = StagedDirectory::create(destination, Replace::Never)?;
-    let contents = Contents { tensors: &metas, metadata: &metadata };
+    let contents = Contents { tensors: &metas, metadata: &metadata, words: None };
     let mut writer = Safetensors.create(&staged.path().join(WEIGHTS), &contents)?;
     for (index, (_, _, values)) in tensors.iter().enumerate() {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -66,6 +66,7 @@ pub(super) fn check_compression(scratch: &Scratch, source: &Path, method: &str, 
         overrides: Vec::new(),
         max_size: None,
         stub: false,
+        carrier: "loader".to_owned(),
     };
     let Ok(prepared) = Prepared::new(&checkpoint, &request, &Silent) else { return };
     let out = scratch.path("out");

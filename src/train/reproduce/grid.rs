@@ -1,0 +1,195 @@
+//! All runs of an experiment, in a fixed order.
+
+use serde::{Deserialize, Serialize};
+
+use super::method::{Method, ONLINE};
+use crate::schedule::SCHEDULES;
+use crate::train::optimizer::OPTIMIZERS;
+
+/// One run: what it is known by in journals and reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Name of the data set.
+    pub data: String,
+    /// Architecture.
+    pub arch: String,
+    /// Where random numbers start.
+    pub seed: u64,
+    /// Name of the method.
+    pub method: String,
+    /// The fraction that goes.
+    pub reduction: Option<f64>,
+    /// How it is trained after the table was replaced; `None` where it is not.
+    pub training: Option<Training>,
+}
+
+/// How the compressed classifier is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Name of the optimizer.
+    pub optimizer: String,
+    /// Name of the schedule.
+    pub schedule: String,
+    /// The largest learning rate.
+    pub max_lr: f64,
+}
+
+impl Training {
+    /// The paper's: CALR from 1e-3, with the optimizer that `retrain` takes unless told otherwise.
+    pub fn paper() -> Self {
+        Training { optimizer: "adam".to_owned(), schedule: "calr".to_owned(), max_lr: 1e-3 }
+    }
+}
+
+/// Runs of one trained classifier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Name of the data set.
+    pub data: String,
+    /// Architecture.
+    pub arch: String,
+    /// Where random numbers start.
+    pub seed: u64,
+    /// The runs.
+    pub runs: Vec<Run>,
+}
+
+/// What an experiment is made of.
+#[derive(Clone)]
+pub struct Extent {
+    /// Names of the data sets.
+    pub data: Vec<String>,
+    /// Architectures.
+    pub archs: Vec<String>,
+    /// Seeds 1 to this.
+    pub seeds: u64,
+    /// Methods.
+    pub methods: Vec<Method>,
+    /// Reductions, ascending.
+    pub reductions: Vec<f64>,
+    /// The reduction at which schedules and optimizers are compared, on the first architecture; `None` not to.
+    pub schedules_at: Option<f64>,
+}
+
+/// What the usual rate of an optimizer is multiplied by in the comparison of schedules; the best on dev counts.
+const RATES: [f64; 3] = [1.0 / 3.0, 1.0, 3.0];
+
+/// Optimizers that every schedule is tried with: the plain one, and the one that `retrain` takes.
+const SCHEDULED: [&str; 2] = ["sgd", "adam"];
+
+/// The groups, seed by seed, so that a journal that was cut short has whole seeds.
+pub fn groups(extent: &Extent) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for seed in 1..=extent.seeds {
+        for arch in &extent.archs {
+            for data in &extent.data {
+                let mut group = Group { data: data.clone(), arch: arch.clone(), seed, runs: Vec::new() };
+                let mut runs = method_runs(&group, extent);
+                if let Some(reduction) = extent.schedules_at.filter(|_| Some(arch) == extent.archs.first()) {
+                    let known = |run: &Run| !runs.contains(run);
+                    let more: Vec<_> = schedule_runs(&group, reduction).into_iter().filter(known).collect();
+                    runs.extend(more);
+                }
+                group.runs = runs;
+                groups.push(group);
+            }
+        }
+    }
+    groups
+}
+
+fn run(group: &Group, method: &str, reduction: Option<f64>, training: Option<Training>) -> Run {
+    Run {
+        data: group.data.clone(),
+        arch: group.arch.clone(),
+        seed: group.seed,
+        method: method.to_owned(),
+        reduction,
+        training,
+    }
+}
+
+fn method_runs(group: &Group, extent: &Extent) -> Vec<Run> {
+    let of = |method: &Method| {
+        let training = method.retrained.then(Training::paper);
+        let runs = method.reductions(&extent.reductions).into_iter();
+        runs.map(|reduction| run(group, &method.name, reduction, training.clone())).collect::<Vec<_>>()
+    };
+    extent.methods.iter().flat_map(of).collect()
+}
+
+/// The compressed classifier trained by each schedule, and by each optimizer at a constant rate.
+fn schedule_runs(group: &Group, reduction: f64) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for optimizer in OPTIMIZERS {
+        let scheduled = SCHEDULED.contains(&optimizer.name());
+        for schedule in SCHEDULES.iter().filter(|schedule| scheduled || schedule.name() == "constant") {
+            for rate in RATES {
+                let training = Training {
+                    optimizer: optimizer.name().to_owned(),
+                    schedule: schedule.name().to_owned(),
+                    max_lr: optimizer.usual_rate() * rate,
+                };
+                runs.push(run(group, ONLINE, Some(reduction), Some(training)));
+            }
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::reproduce::method::{UNCOMPRESSED, methods};
+
+    fn extent() -> Extent {
+        Extent {
+            data: vec!["one".into(), "two".into()],
+            archs: vec!["dan".into(), "lstm".into()],
+            seeds: 2,
+            methods: methods(),
+            reductions: vec![0.5, 0.9],
+            schedules_at: Some(0.9),
+        }
+    }
+
+    #[test]
+    fn every_run_has_a_name_of_its_own() {
+        let runs: Vec<Run> = groups(&extent()).into_iter().flat_map(|group| group.runs).collect();
+        let mut names: Vec<_> = runs.iter().map(|run| serde_json::to_string(run).unwrap()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), runs.len());
+    }
+
+    #[test]
+    fn schedules_are_compared_on_the_first_architecture_at_one_reduction() {
+        for group in groups(&extent()) {
+            let others =
+                group.runs.iter().filter(|run| run.training.as_ref().is_some_and(|one| *one != Training::paper()));
+            let others: Vec<_> = others.collect();
+            assert_eq!(others.is_empty(), group.arch != "dan");
+            assert!(others.iter().all(|run| run.method == ONLINE && run.reduction == Some(0.9)));
+            if group.arch == "dan" {
+                for schedule in SCHEDULES {
+                    let named = |run: &&&Run| run.training.as_ref().is_some_and(|one| one.schedule == schedule.name());
+                    assert!(others.iter().filter(named).count() >= 5, "{}", schedule.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_group_begins_with_the_uncompressed_classifier() {
+        let groups = groups(&extent());
+        assert_eq!(groups.len(), 8);
+        for group in groups {
+            assert_eq!(group.runs[0].method, UNCOMPRESSED);
+            assert!(
+                group.runs.iter().all(|run| (&run.data, &run.arch, run.seed) == (&group.data, &group.arch, group.seed))
+            );
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The methods that are compared: where the table comes from, what is stored of it, and whether that is trained.
+
+use serde::Serialize;
+
+use crate::codec::{CODECS, Codec, FixedPoint, LowRank};
+
+/// What a run starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The classifier trained with the uncompressed table.
+    Trained,
+    /// A fresh classifier and the vectors that training starts from, compressed before it.
+    Vectors,
+    /// A fresh classifier and a factor pair of random numbers.
+    Random,
+}
+
+/// What is stored of the table.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// The table itself.
+    Dense,
+    /// The table after it was encoded and decoded: of the size it had, and no better than its encoded form.
+    Decoded(&'static dyn Codec),
+    /// A factor pair of singles.
+    Factors,
+    /// A factor pair, each factor encoded.
+    EncodedFactors(&'static dyn Codec),
+    /// The table encoded.
+    Encoded(&'static dyn Codec),
+}
+
+/// How large the stored form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// As large as the table.
+    Whole,
+    /// What each reduction leaves: as rank, or as bytes that the factor pair of that rank would take.
+    Reduction,
+    /// The same, for the largest reductions only: the codes are found for the whole table anew again and again.
+    LargeReduction,
+    /// Codes of this width, whatever they take.
+    Bits(u32),
+    /// What each reduction leaves as rank, each factor in codes of this width.
+    ReductionAndBits(u32),
+}
+
+/// The least reduction of [`Size::LargeReduction`].
+pub(super) const LARGE_REDUCTION: f64 = 0.9;
+
+/// A method.
+#[derive(Clone)]
+pub struct Method {
+    /// The name in reports.
+    pub name: String,
+    /// One line.
+    pub summary: String,
+    /// What it starts from.
+    pub origin: Origin,
+    /// What is stored.
+    pub form: Form,
+    /// How much of it.
+    pub size: Size,
+    /// Whether it is trained after the table was replaced.
+    pub retrained: bool,
+}
+
+/// Names that claims and charts ask for.
+pub(super) const UNCOMPRESSED: &str = "uncompressed";
+pub(super) const ONLINE: &str = "low-rank-retrained";
+pub(super) const NOT_RETRAINED: &str = "low-rank";
+pub(super) const OFFLINE: &str = "low-rank-offline";
+pub(super) const OFFLINE_FACTORS: &str = "low-rank-offline-factors";
+
+/// The codec of the paper's rival, by name and with retraining.
+pub(super) fn fixed_point(retrained: bool) -> String {
+    if retrained { format!("{}-retrained", FixedPoint.name()) } else { FixedPoint.name().to_owned() }
+}
+
+/// Every method, in the order of reports.
+pub fn methods() -> Vec<Method> {
+    let method = |name: &str, summary: &str, origin, form, size, retrained| Method {
+        name: name.to_owned(),
+        summary: summary.to_owned(),
+        origin,
+        form,
+        size,
+        retrained,
+    };
+    let mut methods = vec![
+        method(UNCOMPRESSED, "trained with the whole table", Origin::Trained, Form::Dense, Size::Whole, false),
+        method(
+            "uncompressed-retrained",
+            "the same, trained as long again as the compressed ones are",
+            Origin::Trained,
+            Form::Dense,
+            Size::Whole,
+            true,
+        ),
+        method(
+            ONLINE,
+            "online: trained, replaced by the factor pair of its singular value decomposition, retrained",
+            Origin::Trained,
+            Form::Factors,
+            Size::Reduction,
+            true,
+        ),
+        method(
+            NOT_RETRAINED,
+            "trained, replaced by the factor pair, not retrained",
+            Origin::Trained,
+            Form::Factors,
+            Size::Reduction,
+            false,
+        ),
+        method(
+            OFFLINE,
+            "offline: the vectors replaced by their low-rank approximation before training, a whole table trained",
+            Origin::Vectors,
+            Form::Decoded(&LowRank),
+            Size::Reduction,
+            true,
+        ),
+        method(
+            OFFLINE_FACTORS,
+            "offline: the vectors replaced by a factor pair before training, the pair trained",
+            Origin::Vectors,
+            Form::Factors,
+            Size::Reduction,
+            true,
+        ),
+        method(
+            "low-rank-random",
+            "a factor pair of random numbers, trained",
+            Origin::Random,
+            Form::Factors,
+            Size::Reduction,
+            true,
+        ),
+    ];
+    for &codec in CODECS.iter().filter(|codec| codec.name() != LowRank.name()) {
+        let name = codec.name();
+        let by_row = name == FixedPoint.name();
+        let retrained = if by_row { Size::Reduction } else { Size::LargeReduction };
+        methods.push(method(
+            name,
+            &format!("trained, encoded by {name} at the same bytes"),
+            Origin::Trained,
+            Form::Encoded(codec),
+            Size::Reduction,
+            false,
+        ));
+        methods.push(method(
+            &format!("{name}-retrained"),
+            &format!("the same, retrained through {name} (straight-through)"),
+            Origin::Trained,
+            Form::Encoded(codec),
+            retrained,
+            true,
+        ));
+    }
+    for bits in [8, 16] {
+        methods.push(method(
+            &format!("{}-{bits}", FixedPoint.name()),
+            &format!("trained, codes of {bits} bits and a scale for each row"),
+            Origin::Trained,
+            Form::Encoded(&FixedPoint),
+            Size::Bits(bits),
+            false,
+        ));
+    }
+    for bits in [8, 4] {
+        methods.push(method(
+            &format!("{}-{bits}-bit", LowRank.name()),
+            &format!("online, each factor in codes of {bits} bits with a scale for each row, retrained through them"),
+            Origin::Trained,
+            Form::EncodedFactors(&FixedPoint),
+            Size::ReductionAndBits(bits),
+            true,
+        ));
+    }
+    methods
+}
+
+impl Method {
+    /// The reductions at which it stands, of `all`.
+    pub(super) fn reductions(&self, all: &[f64]) -> Vec<Option<f64>> {
+        let some = |least: f64| all.iter().copied().filter(|&p| p >= least).map(Some).collect();
+        match self.size {
+            Size::Whole | Size::Bits(_) => vec![None],
+            Size::Reduction | Size::ReductionAndBits(_) => some(0.0),
+            Size::LargeReduction => some(LARGE_REDUCTION),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_those_that_claims_ask_for_are_there() {
+        let methods = methods();
+        let mut names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
+        for wanted in [UNCOMPRESSED, ONLINE, NOT_RETRAINED, OFFLINE, OFFLINE_FACTORS] {
+            assert!(names.contains(&wanted), "{wanted}");
+        }
+        for retrained in [false, true] {
+            assert!(names.contains(&fixed_point(retrained).as_str()));
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), methods.len());
+    }
+
+    #[test]
+    fn every_codec_takes_part() {
+        let methods = methods();
+        for codec in CODECS {
+            assert!(methods.iter().any(|method| method.name == codec.name()), "{}", codec.name());
+        }
+    }
+}
