@@ -64,8 +64,11 @@ pub(super) fn columns(vectors: &[f64], width: usize) -> Vec<u8> {
     bytes
 }
 
+/// Of a component: the bits of its codes, and its levels.
+type Book = (u8, Vec<f32>);
+
 /// The levels as they are stored, which are those that rows are encoded with; their scales; their bytes.
-fn stored_levels(fitted: &[(u8, Vec<f32>)]) -> (Vec<(u8, Vec<f32>)>, Vec<f32>, Vec<u8>) {
+fn stored_levels(fitted: &[Book]) -> (Vec<Book>, Vec<f32>, Vec<u8>) {
     let (mut books, mut scales, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     for (bits, levels) in fitted {
         let scale = levels.iter().fold(0.0f32, |largest, level| largest.max(level.abs()));
