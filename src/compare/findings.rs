@@ -74,7 +74,7 @@ pub struct AtSize {
     pub bytes: u64,
     /// The same in bits per parameter.
     pub bits_per_parameter: f64,
-    /// [`linalg::Spectrum::gaussian_bound`] at that rate.
+    /// [`Spectrum::gaussian_bound`](crate::linalg::Spectrum::gaussian_bound) at that rate.
     pub gaussian_bound: f64,
     /// The method with the least [`Measurement::minimized_error`]; of equals the one of fewer bytes.
     pub best: Option<String>,
@@ -115,7 +115,7 @@ pub struct Measurement {
     pub cosine: Cosines,
     /// Share of the nearest neighbours of the sampled rows that are still among the nearest.
     pub neighbours_kept: f64,
-    /// [`linalg::eigenspace_overlap`] with the original.
+    /// [`eigenspace_overlap`](crate::linalg::eigenspace_overlap) with the original.
     pub eigenspace_overlap: f64,
     /// Floating-point operations to decode one row.
     pub flops_per_token: u64,

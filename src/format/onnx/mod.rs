@@ -1,9 +1,9 @@
 //! The ONNX format: a graph of operators with its weights, and files of weights beside it.
 //!
 //! After `onnx.proto`, `docs/IR.md` and `docs/ExternalData.md` of the ONNX project. A model is read and changed on the
-//! wire format ([`wire`]): weights are never copied through a tree of messages, and fields that are not known here stay
-//! as they are. Embedding tables are found by what the graph does with them ([`uses`]), and outputs are the same graph
-//! with other nodes around them ([`surgery`]).
+//! wire format (`wire`): weights are never copied through a tree of messages, and fields that are not known here stay
+//! as they are. Embedding tables are found by what the graph does with them (`uses`), and outputs are the same graph
+//! with other nodes around them (`surgery`).
 
 mod build;
 mod data;
