@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nalgebra::DMatrix;
 use rankfold::ErrorKind;
 use rankfold::codec::{
-    CODECS, Cast, Codec, FixedPoint, LowRank, LowRankFixed, Options, ProductQuantization, RowWeights, Setting,
+    CODECS, Cast, Codec, FixedPoint, Ggml, LowRank, LowRankFixed, Options, ProductQuantization, RowWeights, Setting,
     Transform,
 };
 use serde_json::{Value, json};
@@ -23,25 +23,29 @@ fn setting(value: Value) -> Setting {
     value.as_object().unwrap().clone()
 }
 
-/// Codecs that can give to one row what another does without.
-fn minimizing() -> [(&'static dyn Codec, Setting); 4] {
+/// Codecs that can give to one row what another does without, for a table of `columns`.
+fn minimizing(columns: usize) -> [(&'static dyn Codec, Setting); 4] {
     let fixed = json!({ "rank": 5, "left_bits": 4, "right_bits": 4, "variant": "ours" });
-    let product = json!({ "subquantizers": 3, "bits": 4, "rotation": false, "norms": false, "seed": 0 });
+    let product = json!({ "subquantizers": columns / 4, "bits": 4, "rotation": false, "norms": false, "seed": 0 });
     [
         (&LowRank, setting(json!({ "rank": 3 }))),
         (&LowRankFixed, setting(fixed)),
-        (&Transform, setting(json!({ "bytes": 3500, "columns": 12 }))),
+        (&Transform, setting(json!({ "bytes": 290 * columns, "columns": columns }))),
         (&ProductQuantization, setting(product)),
     ]
 }
 
 /// Every codec: those too that round each row, or each number, for itself.
-fn settings() -> Vec<(&'static dyn Codec, Setting)> {
+fn settings(columns: usize) -> Vec<(&'static dyn Codec, Setting)> {
     let row = json!({ "bits": 4, "granularity": "row", "scheme": "symmetric", "scale_dtype": "F16" });
     let table = json!({ "bits": 3, "granularity": "tensor", "scheme": "affine", "scale_dtype": "F32" });
-    let alone: [(&'static dyn Codec, Setting); 3] =
-        [(&FixedPoint, setting(row)), (&FixedPoint, setting(table)), (&Cast, setting(json!({ "dtype": "BF16" })))];
-    minimizing().into_iter().chain(alone).collect()
+    let alone: [(&'static dyn Codec, Setting); 4] = [
+        (&FixedPoint, setting(row)),
+        (&FixedPoint, setting(table)),
+        (&Cast, setting(json!({ "dtype": "BF16" }))),
+        (&Ggml, setting(json!({ "type": "q4_0" }))),
+    ];
+    minimizing(columns).into_iter().chain(alone).collect()
 }
 
 /// The weighted relative error by definition.
@@ -75,10 +79,10 @@ fn the_weighted_error_of_a_factor_pair_is_the_best_there_is() {
 
 #[test]
 fn every_codec_measures_the_weighted_error_beside_the_plain_one() {
-    let dense = Dense::singles(600, 12, |i, j| noise(i, j) * (1.0 + (i / 300 * j) as f64) / (1 + j) as f64);
+    let dense = Dense::singles(600, 32, |i, j| noise(i, j) * (1.0 + (i / 300 * j) as f64) / (1 + j) as f64);
     let weights = RowWeights::Zipf.of_rows(600).unwrap();
     let mut seen = std::collections::BTreeSet::new();
-    for (codec, setting) in settings() {
+    for (codec, setting) in settings(32) {
         seen.insert(codec.name());
         let with = Encoded::new(codec, &dense, &options(RowWeights::Zipf), &setting);
         let decoded = with.decode(codec);
@@ -97,7 +101,7 @@ fn every_codec_measures_the_weighted_error_beside_the_plain_one() {
 fn codecs_that_can_choose_between_rows_lower_the_weighted_error() {
     let dense = Dense::singles(600, 12, |i, j| noise(i, j) * (1.0 + (i / 300 * j) as f64) / (1 + j) as f64);
     let weights = RowWeights::Zipf.of_rows(600).unwrap();
-    for (codec, setting) in minimizing() {
+    for (codec, setting) in minimizing(12) {
         let error = |options: &Options| {
             let encoded = Encoded::new(codec, &dense, options, &setting);
             weighted_error(&dense.matrix(), &encoded.decode(codec), &weights)
@@ -109,8 +113,8 @@ fn codecs_that_can_choose_between_rows_lower_the_weighted_error() {
 
 #[test]
 fn equal_weights_are_no_weights() {
-    let dense = Dense::singles(200, 12, noise);
-    for (codec, setting) in settings() {
+    let dense = Dense::singles(200, 32, noise);
+    for (codec, setting) in settings(32) {
         let equal = RowWeights::parse("7\n".repeat(200).as_bytes()).unwrap();
         let with = Encoded::new(codec, &dense, &options(equal), &setting);
         let without = Encoded::new(codec, &dense, &Options::default(), &setting);
@@ -164,7 +168,7 @@ fn every_method_takes_weights_and_plans_by_the_weighted_error() {
     for method in CODECS.iter().map(|codec| codec.name()).chain(["auto"]) {
         let out = directory.path().join(method);
         let flags = ["--method", method, "--target-size", "75%", "--row-weights", "zipf"];
-        compress(&fixture("bert-encoder"), &out, &flags).assert().code(0);
+        compress(&fixture("t5-shared"), &out, &flags).assert().code(0);
         let errors = manifest(&out)["tables"][0]["errors"].clone();
         assert!(errors["weighted_relative_frobenius"].is_f64(), "{method}: {errors}");
         assert_verifies(&out);

@@ -312,7 +312,7 @@ fn compressed_word_vectors_are_a_directory_with_words_and_a_class_and_restore_to
     compress(&source, &out, &["--rank", "5"]).assert().code(0);
     assert_eq!(
         support::tree::names(&out),
-        ["SHA256SUMS", "model.safetensors", "rankfold.json", "vocab.txt", "word_vectors.py"]
+        ["SHA256SUMS", "model.safetensors", "rankfold.json", "rankfold_codecs.py", "vocab.txt", "word_vectors.py"]
     );
     let vocabulary = std::fs::read_to_string(out.join("vocab.txt")).unwrap();
     assert_eq!(vocabulary.lines().nth(299), Some("word 299\\\\"));

@@ -75,7 +75,8 @@ fn every_encoding_gives_back_every_bit_and_every_word() {
         tree::assert_same(&out, &alone);
         // Through safetensors, whose words are in `vocab.txt`.
         convert(&out, &plain, &[], 0);
-        let files = ["SHA256SUMS", "model.safetensors", "rankfold.json", "vocab.txt", "word_vectors.py"];
+        let files =
+            ["SHA256SUMS", "model.safetensors", "rankfold.json", "rankfold_codecs.py", "vocab.txt", "word_vectors.py"];
         assert_eq!(tree::names(&plain), files);
         convert(&plain, &again, &["--to", name], 0);
         let file = format!("model.{extension}");

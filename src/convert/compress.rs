@@ -130,7 +130,6 @@ impl<'c> Prepared<'c> {
         prepared.plan.weights_after = prepared.weights_after(&prepared.points())?;
         prepared.plan.tables = prepared.tables.iter().map(|table| prepared.table_plan(table)).collect();
         prepared.gate()?;
-        prepared.refuse_lookalikes()?;
         prepared.check_stub()?;
         prepared.warn_of_own_code(observer);
         Ok(prepared)
@@ -343,25 +342,6 @@ impl<'c> Prepared<'c> {
             .filter(|(_, program)| trains || !program.trains)
             .map(|(path, program)| assembly::write_small(directory, &path, program.text.as_bytes()))
             .collect()
-    }
-
-    /// Refuses codes in the shape of their table, which a loader that knows nothing of them would take for numbers.
-    fn refuse_lookalikes(&self) -> Result<()> {
-        for table in &self.tables {
-            let (meta, point) = (self.checkpoint.meta(table.id), table.point());
-            let columns = meta.matrix().map_or(0, |(_, columns)| columns);
-            let unread = table.codec().native(&point.setting, columns).is_none();
-            let first = point.parts.first().filter(|part| part.name == meta.name && part.shape == meta.shape);
-            if let Some(part) = first.filter(|_| unread && !super::keeps_form(self.checkpoint)) {
-                return Err(Error::new(ErrorKind::Unsupported, "the codes would have the shape of the table")
-                    .at(self.checkpoint.shard_path(table.id))
-                    .tensor(&meta.name)
-                    .expected("another shape, on which loaders that do not know the method fail")
-                    .found(format!("{} {:?}", part.dtype, part.shape))
-                    .hint("choose a slightly larger or smaller size"));
-            }
-        }
-        Ok(())
     }
 
     /// A model with code or a quantization method of its own is loaded by that, not by ours.

@@ -8,7 +8,7 @@ use super::carrier::Slot;
 use super::compress::{Chosen, Prepared};
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::codec::{Codec, Point};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{EncodedTable, Rewrite};
 use crate::tensor::TensorMeta;
 
@@ -137,7 +137,7 @@ fn encoded_table<'p>(
     }
 }
 
-/// Those of `points` that an output in the source's own form has a place for; all where it goes to safetensors.
+/// Those of `points` that an output has a place for.
 ///
 /// # Errors
 /// The first refusal where there is none.
@@ -147,11 +147,15 @@ pub(super) fn accepted(
     tied: &[TensorId],
     points: auto::Offers,
 ) -> Result<auto::Offers> {
-    let Some(rewriter) = checkpoint.shards()[id.shard].reader().rewriter() else { return Ok(points) };
+    let rewriter = checkpoint.shards()[id.shard].reader().rewriter();
     let mut refusal = None;
     let mut accepted = Vec::with_capacity(points.len());
     for (codec, point) in points {
-        match rewriter.accepts(&encoded_table(checkpoint, id, tied, codec, &point)) {
+        let accepts = match rewriter {
+            Some(rewriter) => rewriter.accepts(&encoded_table(checkpoint, id, tied, codec, &point)),
+            None => refuse_lookalike(checkpoint.meta(id), codec, &point),
+        };
+        match accepts {
             Ok(()) => accepted.push((codec, point)),
             Err(error) => refusal = refusal.or(Some(error)),
         }
@@ -159,5 +163,18 @@ pub(super) fn accepted(
     match refusal {
         Some(refusal) if accepted.is_empty() => Err(refusal),
         _ => Ok(accepted),
+    }
+}
+
+/// Refuses codes in the shape of their table, which a loader that knows nothing of them would take for numbers.
+fn refuse_lookalike(meta: &TensorMeta, codec: &dyn Codec, point: &Point) -> Result<()> {
+    let columns = meta.matrix().map_or(0, |(_, columns)| columns);
+    let is_read = codec.native(&point.setting, columns).is_some();
+    match point.parts.first().filter(|part| !is_read && part.name == meta.name && part.shape == meta.shape) {
+        None => Ok(()),
+        Some(part) => Err(Error::new(ErrorKind::Unsupported, "the codes would have the shape of the table")
+            .expected("another shape, on which loaders that do not know the method fail")
+            .found(format!("{} {:?}", part.dtype, part.shape))
+            .hint("choose a slightly larger or smaller size")),
     }
 }

@@ -57,7 +57,8 @@ fn is_companion(checkpoint: &Checkpoint, path: &Path) -> bool {
 /// Whether a companion belongs to an output with the class, which word vectors have no use for: they have the words.
 pub(super) fn belongs_to_class(checkpoint: &Checkpoint, path: &Path) -> bool {
     let name = |name: &str| path.file_name().is_some_and(|own| own == name);
-    (name(PROGRAM.0) || name(VOCABULARY)) && is_companion(checkpoint, &path.with_file_name(PROGRAM.0))
+    [PROGRAM.0, CODECS.name, VOCABULARY].into_iter().any(name)
+        && is_companion(checkpoint, &path.with_file_name(PROGRAM.0))
 }
 
 /// The vocabulary of a checkpoint of word vectors.
@@ -81,7 +82,7 @@ pub(super) fn class_reads(shards: &[OutputShard<'_>]) -> bool {
 /// Writes the vocabulary and, `with_class`, the class that reads it, where `checkpoint` is one of word vectors.
 pub(super) fn write(checkpoint: &Checkpoint, directory: &Path, with_class: bool) -> Result<Vec<FileRecord>> {
     let Some(vocabulary) = own(checkpoint) else { return Ok(Vec::new()) };
-    for name in [VOCABULARY, PROGRAM.0] {
+    for name in [VOCABULARY, PROGRAM.0, CODECS.name] {
         if is_companion(checkpoint, Path::new(name)) {
             return Err(Error::new(ErrorKind::Output, "two files of the output would have one name")
                 .at(checkpoint.root().join(name))

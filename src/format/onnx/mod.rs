@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn models_are_told_from_other_files_by_their_first_fields() {
-        assert!(is_model(b"\x08\x08\x12\x07pytorch\x3a\x10", 27));
+        assert!(is_model(b"\x08\x08\x12\x07pytorch\x3a\x10", 29));
         assert!(is_model(b"\x08\x08\x3a\x02\x0a\x00", 6));
         assert!(!is_model(b"\x08\x08\x3a\x10", 10), "the graph is longer than the file");
         assert!(!is_model(b"\x08\x08", 2), "one number is no model");
