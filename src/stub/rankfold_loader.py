@@ -486,7 +486,17 @@ def _register() -> None:
                 raise RankfoldError(f"rankfold: {type(model).__name__} has none of the tables "
                                     f"{sorted(self.quantization_config.tables)}")
 
+        def update_missing_keys(self, model: nn.Module, missing_keys: list[str], prefix: str) -> list[str]:
+            # transformers 4 makes what a checkpoint lacks, such as the bias of a new head, of memory as it finds it, and
+            # fills only what layers of known kinds have.
+            self._missing = missing_keys
+            return missing_keys
+
         def _process_model_after_weight_loading(self, model: nn.Module, **kwargs: Any) -> nn.Module:
+            parameters = dict(model.named_parameters())
+            for name in getattr(self, "_missing", ()):
+                if name.rpartition(".")[2] == "bias" and name in parameters:
+                    nn.init.zeros_(parameters[name])
             if self._directory is not None:
                 _take_as_stored(model, self._directory)
             # The factors are plain parameters of a floating dtype: `half()`, `to()` and training need no guard.

@@ -261,3 +261,15 @@ def test_restore_drops_the_loader_and_gives_the_configuration_back(checkpoint):
     assert (one.dense / "config.json").read_bytes() == (one.source / "config.json").read_bytes()
     run("verify", one.output, "--source", one.source)
     run("verify", one.dense, "--source", one.output)
+
+
+def test_the_biases_of_a_new_head_are_zero_whatever_was_in_memory(tmp_path):
+    config = transformers.BertConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
+                                     intermediate_size=48)
+    transformers.BertModel(config).save_pretrained(tmp_path / "source")
+    run("compress", tmp_path / "source", "-o", tmp_path / "model", "--rank", RANK)
+    used = [torch.full((VOCABULARY,), float("nan")) for _ in range(2000)]
+    del used
+    model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "model")
+    assert not model.cls.predictions.bias.any() and not model.cls.predictions.decoder.bias.any()
+    assert model.cls.predictions.transform.dense.weight.any()
