@@ -55,7 +55,7 @@ fn every_command_takes_every_format() {
     for format in FORMATS {
         let case = cases.iter().find(|(name, ..)| *name == format.name());
         let (name, path, flags) = case.unwrap_or_else(|| panic!("no case for {}", format.name()));
-        let [out, dense] = ["out", "dense"].map(|kind| directory.path().join(format!("{name}-{kind}")));
+        let [out, dense, plain] = ["out", "dense", "plain"].map(|kind| directory.path().join(format!("{name}-{kind}")));
         rankfold([Path::new("inspect"), path]).assert().code(0);
         compress(path, &out, flags).assert().code(0);
         assert_verifies(&out);
@@ -63,6 +63,9 @@ fn every_command_takes_every_format() {
         rankfold([Path::new("inspect"), &out]).assert().code(0);
         rankfold([Path::new("restore"), &out, Path::new("-o"), &dense]).assert().code(0);
         assert_verifies(&dense);
+        rankfold([Path::new("convert"), path, &plain]).assert().code(0);
+        assert_verifies(&plain);
+        rankfold([Path::new("verify"), &plain, Path::new("--source"), path]).assert().code(0);
         let table = flags.iter().position(|flag| *flag == "--include").map(|at| ["--table", flags[at + 1]]);
         let mut compare = rankfold([Path::new("compare"), path]);
         compare.args(table.iter().flatten()).args(["--bits-per-parameter", "8", "--sample", "20"]).assert().code(0);
