@@ -1,14 +1,14 @@
 """What conversions and factorizations of large files take of memory beyond the files that they map.
 
     python tests/bench/memory.py convert RANKFOLD FOLDER
-    python tests/bench/memory.py compress RANKFOLD FOLDER [GIGABYTES]
+    python tests/bench/memory.py compress RANKFOLD FOLDER [ROWS COLUMNS]
 
 `convert` makes a file of 1.5 GB or more in every format, converts each to safetensors and one to every format, and prints
 the peak of anonymous memory of each run. Needs torch (tests/python/setup) and 8 GB in FOLDER.
 
-`compress` factorizes a table of 40 GB at rank 8: a sparse file, zero but for 32 rows, where the system refuses to reserve
-more (`RLIMIT_DATA`: heap and stacks) than 3 d^2 doubles and 64 MiB and what the matrix products of the eigendecomposition
-reserve without touching it, 64 MiB a thread. Needs nothing but Python and 1 GB in FOLDER.
+`compress` factorizes a table of 40 GB, or of the shape given, at rank 8: a sparse file, zero but for 32 rows, where the
+system refuses to reserve more (`RLIMIT_DATA`: heap and stacks) than 3 d^2 doubles (d the smaller side) and 64 MiB and what
+the matrix products of the eigendecomposition reserve without touching it, 64 MiB a thread. Needs 1 GB in FOLDER.
 
 The peak is that of `RssAnon`, looked at 200 times a second.
 """
@@ -152,9 +152,7 @@ def convert(rankfold: str, folder: Path) -> None:
         file.unlink()
 
 
-def compress(rankfold: str, folder: Path, gigabytes: float = 40) -> None:
-    columns = 512
-    rows = int(gigabytes * 1e9) // (4 * columns)
+def compress(rankfold: str, folder: Path, rows: int = 19_531_250, columns: int = 512) -> None:
     file, out = safetensors(folder / "model.safetensors", rows, columns), folder / "out"
     source = random.Random(0)
     with file.open("r+b") as table:
@@ -162,8 +160,8 @@ def compress(rankfold: str, folder: Path, gigabytes: float = 40) -> None:
         for spike in range(32):
             table.seek(start + 4 * columns * (rows // 32 * spike))
             table.write(struct.pack(f"<{columns}f", *(source.gauss(0, 1) for _ in range(columns))))
-    bound = 3 * 8 * columns * columns + LIMIT
-    command = [rankfold, "-q", "--threads", "2", "compress", str(file), "-o", str(out), "--rank", "8"]
+    bound = 3 * 8 * min(rows, columns) ** 2 + LIMIT
+    command = [rankfold, "-q", "--threads", "2", "compress", str(file), "-o", str(out), "--rank", "8", "--include", "*"]
     memory, seconds = peak(command, bound + 2 * RESERVED)
     table = json.loads((out / "rankfold.json").read_text())["tables"][0]
     size = file.stat().st_size / 1e9
@@ -174,4 +172,4 @@ def compress(rankfold: str, folder: Path, gigabytes: float = 40) -> None:
 
 
 if __name__ == "__main__":
-    {"convert": convert, "compress": compress}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), *map(float, sys.argv[4:]))
+    {"convert": convert, "compress": compress}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), *map(int, sys.argv[4:]))
