@@ -33,10 +33,13 @@ fn real_models_of_every_kind_are_read_as_the_fasttext_package_reads_them() {
     let output = Command::new(python()).arg("-B").arg(script).arg(sandbox.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut encodings: BTreeMap<String, usize> = BTreeMap::new();
-    for name in ["alone.bin", "cbow.bin", "skipgram.bin", "classifier.bin"]
-        .into_iter()
-        .chain(["norms.ftz", "uneven.ftz", "pruned.ftz", "labels.ftz", "lid.ftz"])
-    {
+    for name in ["alone.bin", "cbow.bin", "skipgram.bin", "classifier.bin"].into_iter().chain([
+        "norms.ftz",
+        "uneven.ftz",
+        "pruned.ftz",
+        "labels.ftz",
+        "lid.ftz",
+    ]) {
         let path = sandbox.path().join(name);
         let said = |kind: &str| std::fs::read(path.with_extension(kind));
         let reader = open(&path).unwrap();

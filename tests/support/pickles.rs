@@ -87,9 +87,8 @@ pub(crate) fn zip_64(entries: &[(&str, &[u8])]) -> Vec<u8> {
     for (name, data) in entries {
         let [place, length] = [out.len(), data.len()].map(|value| (value as u64).to_le_bytes());
         // Method, time, date and checksum; both lengths; of the name and of the extra field.
-        let fixed = |extra: u16| {
-            [&[0; 10][..], &[0xff; 8], &(name.len() as u16).to_le_bytes(), &extra.to_le_bytes()].concat()
-        };
+        let fixed =
+            |extra: u16| [&[0; 10][..], &[0xff; 8], &(name.len() as u16).to_le_bytes(), &extra.to_le_bytes()].concat();
         let sizes = [&[1, 0, 16, 0], &length[..], &length].concat();
         out.extend([b"PK\x03\x04-\0\0\0", &fixed(20)[..], name.as_bytes(), &sizes, data].concat());
         let sizes = [&[1, 0, 24, 0], &length[..], &length, &place].concat();
