@@ -55,8 +55,8 @@ pub(super) fn leading(mut matrix: Mat<f64>, trace: f64, rank: usize) -> Result<E
         MemStack::new(&mut MemBuffer::new(scratch)),
         Default::default(),
     );
-    let diagonal: Vec<f64> = (0..order).map(|i| matrix[(i, i)]).collect();
-    let below: Vec<f64> = (1..order).map(|i| matrix[(i, i - 1)]).collect();
+    let diagonal: Vec<f64> = (0..order).map(|i| kept(matrix[(i, i)])).collect();
+    let below: Vec<f64> = (1..order).map(|i| kept(matrix[(i, i - 1)])).collect();
     let (values, mut vectors) = match rank {
         0 => tear::whole(&diagonal, &below, false, parallel)?,
         _ => tear::leading(&diagonal, &below, rank, parallel)?,
@@ -79,6 +79,14 @@ pub(super) fn leading(mut matrix: Mat<f64>, trace: f64, rank: usize) -> Result<E
     Ok(Eigen { values, vectors: rows.collect() })
 }
 
+/// An entry of the tridiagonal matrix of a trace near one, or zero where it is less than the rounding that made it.
+///
+/// The reduction of a matrix of low rank leaves noise below its last reflection, and noise of that noise after it, down
+/// to the smallest numbers there are; on such entries `faer` does not converge.
+fn kept(entry: f64) -> f64 {
+    if entry.abs() < 0.25 * f64::EPSILON { 0.0 } else { entry }
+}
+
 /// The decomposition of a matrix of order one or of zeros.
 fn diagonal(order: usize, first: f64, rank: usize) -> Eigen {
     let mut values = vec![0.0; order];
@@ -86,4 +94,39 @@ fn diagonal(order: usize, first: f64, rank: usize) -> Eigen {
     let mut vectors = vec![0.0; rank * order];
     vectors.iter_mut().step_by(order + 1).for_each(|entry| *entry = 1.0);
     Eigen { values, vectors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `X X^T` for X of `[order, rank]`, where only every `step`-th row of X is not zero.
+    fn low_rank(order: usize, rank: usize, step: usize) -> Mat<f64> {
+        let noise = |i: usize| (i as f64 * 12.9898 + 4.1414).sin() * 43_758.545_3 % 1.0;
+        let x = Mat::from_fn(order, rank, |i, j| if i % step == 0 { noise(i * rank + j) } else { 0.0 });
+        &x * x.transpose()
+    }
+
+    #[test]
+    fn a_matrix_of_low_rank_has_its_few_eigenpairs_and_zeros() {
+        for (order, rank, step) in
+            [(40, 3, 1), (300, 8, 1), (300, 300, 20), (512, 600, 16), (700, 1, 1), (1100, 1000, 50)]
+        {
+            let matrix = low_rank(order, rank, step);
+            let trace = (0..order).map(|i| matrix[(i, i)]).sum();
+            let few = rank.min(order.div_ceil(step));
+            for wanted in [1, few, order / 2] {
+                let eigen = leading(matrix.clone(), trace, wanted).unwrap();
+                let tail = eigen.values[few..].iter().fold(0.0, |largest: f64, &value| largest.max(value));
+                assert!(tail <= 1e-13 * trace, "{order}, rank {few}: {tail:e} beside {trace}");
+                for (j, vector) in eigen.vectors.chunks_exact(order).enumerate().take(few) {
+                    for i in (0..order).step_by(7) {
+                        let product: f64 = vector.iter().enumerate().map(|(k, entry)| matrix[(i, k)] * entry).sum();
+                        let residual = product - eigen.values[j] * vector[i];
+                        assert!(residual.abs() <= 1e-13 * trace, "{order}, rank {few}: {residual:e}");
+                    }
+                }
+            }
+        }
+    }
 }

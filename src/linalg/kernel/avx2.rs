@@ -102,23 +102,5 @@ macro_rules! tile {
     };
 }
 
-tile!(
-    tile_f32,
-    f32,
-    "ps",
-    "vbroadcastss",
-    _mm256_setzero_ps,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_add_ps
-);
-tile!(
-    tile_f64,
-    f64,
-    "pd",
-    "vbroadcastsd",
-    _mm256_setzero_pd,
-    _mm256_loadu_pd,
-    _mm256_storeu_pd,
-    _mm256_add_pd
-);
+tile!(tile_f32, f32, "ps", "vbroadcastss", _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps);
+tile!(tile_f64, f64, "pd", "vbroadcastsd", _mm256_setzero_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd);
