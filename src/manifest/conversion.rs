@@ -59,9 +59,10 @@ fn check_cast(
     (output, after): (&Checkpoint, TensorId),
     result: &mut Verification,
 ) -> Result<()> {
-    let mut cast = Cast::new(record.dtype_before, record.dtype_after, true);
+    let numbers = record.dtype_before.decoded().unwrap_or(record.dtype_before);
+    let mut cast = Cast::new(numbers, record.dtype_after, true);
     let (mut hasher, mut out) = (Sha256::new(), Vec::new());
-    source.shards()[before.shard].reader().stream(before.index, &mut |bytes| {
+    source.shards()[before.shard].reader().stream_decoded(before.index, &mut |bytes| {
         for piece in bytes.chunks(Cast::PIECE) {
             out.clear();
             cast.push(piece, &mut out)?;
