@@ -303,13 +303,27 @@ def _forget_ties(model: nn.Module, names: list[str]) -> None:
 
 
 def _resizable(model: nn.Module, modules: dict[str, nn.Module]) -> None:
-    """Lets `resize_token_embeddings` keep `proj` of a head; codes cannot grow."""
+    """Lets `resize_token_embeddings` keep `proj` of a head, and tell the configuration; codes cannot grow."""
     if not hasattr(model, "resize_token_embeddings"):
         return
     if any(isinstance(module, _Encoded) for module in modules.values()):
         model.resize_token_embeddings = _refuse_resizing
-    elif hasattr(model, "_get_resized_lm_head"):
+        return
+    model.resize_token_embeddings = types.MethodType(_resize, model)
+    if hasattr(model, "_get_resized_lm_head"):
         model._get_resized_lm_head = types.MethodType(_resized_head, model)
+
+
+def _resize(model: nn.Module, *rest: Any, **options: Any) -> nn.Module:
+    """A model that is saved now has tables of other shapes than its configuration said."""
+    table = type(model).resize_token_embeddings(model, *rest, **options)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, record in getattr(getattr(model.config, "quantization_config", None), "tables", {}).items():
+        for module in [modules[n] for n in _names(name, model) if n in modules][:1]:
+            record["shape"] = [module.weight.shape[0], record["shape"][1]]
+            if isinstance(module, _Factorized):  # BART puts one module where three were tied
+                _declare_shared(model, [n for n, m in modules.items() if m is module], ["proj.weight"])
+    return table
 
 
 def _refuse_resizing(count: Optional[int] = None, *rest: Any, **options: Any) -> nn.Module:

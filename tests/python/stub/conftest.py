@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -56,9 +57,8 @@ def families() -> dict:
                  t.BartForConditionalGeneration),
         "opt": (t.OPTConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4,
                             ffn_dim=48, max_position_embeddings=64, word_embed_proj_dim=WIDTH), t.OPTForCausalLM),
-        "qwen2-tied": (t.Qwen2Config(**small, num_key_value_heads=2, tie_word_embeddings=True), t.Qwen2ForCausalLM),
-        "qwen2-untied": (t.Qwen2Config(**small, num_key_value_heads=2, tie_word_embeddings=False),
-                         t.Qwen2ForCausalLM),
+        "qwen2-tied": (t.Qwen2Config(**decoder, tie_word_embeddings=True), t.Qwen2ForCausalLM),
+        "qwen2-untied": (t.Qwen2Config(**decoder, tie_word_embeddings=False), t.Qwen2ForCausalLM),
     }
     if hasattr(t, "ModernBertConfig"):
         config = t.ModernBertConfig(**small, pad_token_id=0, global_attn_every_n_layers=2)
@@ -68,7 +68,8 @@ def families() -> dict:
 
 NAMES = ["bert", "bert-bare", "roberta", "distilbert", "gpt2", "llama-tied", "llama-untied", "gemma", "t5",
          "t5-untied", "bart", "opt", "qwen2-tied", "qwen2-untied", "modernbert"]
-TIED = ["bert", "roberta", "distilbert", "gpt2", "llama-tied", "gemma", "t5", "bart", "opt", "qwen2-tied"]
+TIED = ["bert", "roberta", "distilbert", "gpt2", "llama-tied", "gemma", "t5", "bart", "opt", "qwen2-tied",
+        "modernbert"]
 
 
 class Checkpoint:
@@ -124,3 +125,31 @@ def real_model() -> Path:
     directory = os.environ.get("RANKFOLD_MINILM")
     assert directory, "RANKFOLD_MINILM is not set to the directory of all-MiniLM-L6-v2; tests/run sets it"
     return Path(directory)
+
+
+ALONE = """
+import json, sys, torch
+if not hasattr(torch, "float8_e4m3fn"):  # torch 1.13; compressed-tensors names it in a constant
+    torch.float8_e4m3fn = torch.float16
+import transformers
+found = {}
+for directory, kind, options, inputs in json.loads(sys.argv[1]):
+    try:
+        model = getattr(transformers, kind).from_pretrained(directory, **options).eval()
+    except Exception as error:
+        found[directory] = f"{type(error).__name__}: {error}"
+        continue
+    with torch.no_grad():
+        inputs = {name: torch.tensor(value) for name, value in inputs.items()}
+        found[directory] = model(**inputs).logits.tolist() if inputs else "loaded"
+print(json.dumps(found))
+"""
+
+
+def alone(folder, cases):
+    """What becomes of (directory, class, options, inputs) in a process that has not seen the loader."""
+    environment = {"HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-B", "-c", ALONE, json.dumps(cases)], cwd=folder, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
