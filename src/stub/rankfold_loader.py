@@ -256,6 +256,7 @@ METHODS: dict[str, Callable[[nn.Module, dict, list[nn.Module]], None]] = {
     "cast": _leave,
     "transform": _encode,
     "product": _encode,
+    "ggml": _encode,
 }
 
 

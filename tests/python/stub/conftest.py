@@ -36,14 +36,17 @@ def families() -> dict:
     small = dict(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
                  vocab_size=VOCABULARY, max_position_embeddings=64)
     decoder = dict(small, num_key_value_heads=2, pad_token_id=0)
+    gpt = dict(vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=2, n_head=4, n_positions=64)
+    opt = dict(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48,
+               max_position_embeddings=64, word_embed_proj_dim=WIDTH)
     tiny = {
         "bert": (t.BertConfig(**small), t.BertForMaskedLM),
         "bert-bare": (t.BertConfig(**small), t.BertModel),
         "roberta": (t.RobertaConfig(**small, pad_token_id=1), t.RobertaForMaskedLM),
         "distilbert": (t.DistilBertConfig(vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=48,
                                           max_position_embeddings=64), t.DistilBertForMaskedLM),
-        "gpt2": (t.GPT2Config(vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=2, n_head=4, n_positions=64),
-                 t.GPT2LMHeadModel),
+        "gpt2": (t.GPT2Config(**gpt), t.GPT2LMHeadModel),
+        "gpt2-untied": (t.GPT2Config(**gpt, tie_word_embeddings=False), t.GPT2LMHeadModel),
         "llama-tied": (t.LlamaConfig(**decoder, tie_word_embeddings=True), t.LlamaForCausalLM),
         "llama-untied": (t.LlamaConfig(**decoder, tie_word_embeddings=False), t.LlamaForCausalLM),
         "gemma": (t.GemmaConfig(**decoder, head_dim=8), t.GemmaForCausalLM),
@@ -55,8 +58,8 @@ def families() -> dict:
                               encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48,
                               decoder_ffn_dim=48, max_position_embeddings=64, scale_embedding=True),
                  t.BartForConditionalGeneration),
-        "opt": (t.OPTConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4,
-                            ffn_dim=48, max_position_embeddings=64, word_embed_proj_dim=WIDTH), t.OPTForCausalLM),
+        "opt": (t.OPTConfig(**opt), t.OPTForCausalLM),
+        "opt-untied": (t.OPTConfig(**opt, tie_word_embeddings=False), t.OPTForCausalLM),
         "qwen2-tied": (t.Qwen2Config(**decoder, tie_word_embeddings=True), t.Qwen2ForCausalLM),
         "qwen2-untied": (t.Qwen2Config(**decoder, tie_word_embeddings=False), t.Qwen2ForCausalLM),
     }
@@ -66,8 +69,8 @@ def families() -> dict:
     return tiny
 
 
-NAMES = ["bert", "bert-bare", "roberta", "distilbert", "gpt2", "llama-tied", "llama-untied", "gemma", "t5",
-         "t5-untied", "bart", "opt", "qwen2-tied", "qwen2-untied", "modernbert"]
+NAMES = ["bert", "bert-bare", "roberta", "distilbert", "gpt2", "gpt2-untied", "llama-tied", "llama-untied", "gemma",
+         "t5", "t5-untied", "bart", "opt", "opt-untied", "qwen2-tied", "qwen2-untied", "modernbert"]
 TIED = ["bert", "roberta", "distilbert", "gpt2", "llama-tied", "gemma", "t5", "bart", "opt", "qwen2-tied",
         "modernbert"]
 
@@ -135,7 +138,11 @@ import transformers
 found = {}
 for directory, kind, options, inputs in json.loads(sys.argv[1]):
     try:
-        model = getattr(transformers, kind).from_pretrained(directory, **options).eval()
+        if kind == "SentenceTransformer":
+            import sentence_transformers
+            model = sentence_transformers.SentenceTransformer(directory, device="cpu", **options)
+        else:
+            model = getattr(transformers, kind).from_pretrained(directory, **options).eval()
     except Exception as error:
         found[directory] = f"{type(error).__name__}: {error}"
         continue

@@ -22,6 +22,7 @@ EXACT = [
     ["cast", "--dtype", "f16", "--reduction", 0.5],
     ["cast", "--dtype", "bf16", "--reduction", 0.5],
     ["product", "--reduction", 0.2, "--subquantizers", 5, "--code-bits", 4],
+    *(["ggml", "--type", kind] for kind in ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0")),
 ]
 CLOSE = [
     ["low-rank", "--rank", 6],
@@ -103,7 +104,7 @@ def test_word_vectors_are_those_of_restore(options, tmp_path):
 
 METHODS = [["low-rank", "--rank", 6], ["low-rank-fixed", "--rank", 8], ["fixed-point", "--bits", 6, "--affine"],
            ["cast", "--reduction", 0.5], ["transform", "--reduction", 0.7],
-           ["product", "--reduction", 0.2, "--code-bits", 4, "--norms"]]
+           ["product", "--reduction", 0.2, "--code-bits", 4, "--norms"], ["ggml", "--type", "q5_1"]]
 
 
 @pytest.fixture(scope="module")

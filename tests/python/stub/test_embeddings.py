@@ -92,6 +92,8 @@ def test_a_tied_head_shares_the_factors_and_never_multiplies_them_out(checkpoint
 def test_a_head_of_its_own_stays_as_it_was(checkpoint, name):
     one = checkpoint(name)
     model, source = one.kind.from_pretrained(one.output), one.kind.from_pretrained(one.source)
+    if name == "t5-untied" and source.config.tie_word_embeddings:
+        pytest.skip("this version of transformers ties every head of T5")
     head = model.get_output_embeddings()
     if head is None:
         assert source.get_output_embeddings() is None
@@ -106,7 +108,7 @@ def test_padding_stays_what_it_was_and_is_not_learned_by_looking_it_up(checkpoin
     table, expected = model.train().get_input_embeddings(), dense.get_input_embeddings()
     padding = expected.padding_idx
     assert table.padding_idx == padding
-    assert (padding is None) == (name in ("gpt2", "t5", "t5-untied")), "the others have a row for padding"
+    assert (padding is None) == name.startswith(("gpt2", "t5")), "the others have a row for padding"
     row, other = 0 if padding is None else padding, 5
     close(table(torch.tensor([row])), expected(torch.tensor([row])), 1e-5)
     table(torch.tensor([[other, row, 7, row]])).square().sum().backward()

@@ -2,6 +2,7 @@
 
 import copy as copying
 import json
+from pathlib import Path
 
 import pytest
 import rankfold_loader
@@ -80,6 +81,7 @@ def test_a_model_moved_to_another_dtype_stays_tied(checkpoint):
     agrees(model, one)
 
 
+FIXTURES = Path(__file__).parents[3] / "fixtures"
 AUTO = {"bert": "AutoModelForMaskedLM", "gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}
 
 
@@ -100,9 +102,12 @@ def test_without_the_loader_every_family_fails_and_says_why(checkpoint, tmp_path
     bare = tmp_path / "no-stub"
     run("compress", made[0].source, "-o", bare, "--rank", RANK, "--no-stub")
     cases = [(one.output, one.kind.__name__) for one in made] + [(bare, made[0].kind.__name__)]
-    found = alone(tmp_path, [(str(path), kind, {}, {}) for path, kind in cases])
-    found.update(alone(tmp_path, [(str(one.dense), one.kind.__name__, {}, {}) for one in made[:1]]))
-    assert found.pop(str(made[0].dense)) == "loaded", "what was not compressed does load"
+    sentences = FIXTURES / "sentence-transformers"
+    run("compress", sentences, "-o", tmp_path / "sentences", "--rank", RANK)
+    cases.append((tmp_path / "sentences", "SentenceTransformer"))
+    dense = [(sentences, "SentenceTransformer"), (made[0].dense, made[0].kind.__name__)]
+    found = alone(tmp_path, [(str(path), kind, {}, {}) for path, kind in cases + dense])
+    assert [found.pop(str(path)) for path, _ in dense] == ["loaded"] * 2, "what was not compressed does load"
     assert len(found) == len(cases)
     for path, message in found.items():
         assert "Error" in message, f"{path}: {message}"
