@@ -31,7 +31,7 @@ pub(crate) const CODECS: Program =
     Program { name: "rankfold_codecs.py", text: include_str!("rankfold_codecs.py"), trains: false };
 
 /// The methods that the loader reads; an output with a table of another gets no stub, which could but refuse it.
-const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product"];
+const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product", "ggml"];
 
 /// Whether the loader reads tables of `method`.
 pub(crate) fn reads(method: &str) -> bool {
