@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{History, Keep, Training};
+use super::{Epoch, History, Keep, Training};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::safetensors::Safetensors;
 use crate::format::{Contents, Reader, WriteFormat};
@@ -125,11 +125,9 @@ impl Training {
         let epochs = history.epochs.len() as u64;
         let updates = history.last().map_or(0, |last| last.updates);
         let settings = self.settings();
-        if epochs > settings.epochs
-            || history.best_epoch > epochs
-            || updates > self.schedule.updates
-            || history.epochs.iter().zip(1..).any(|(epoch, number)| epoch.epoch != number)
-        {
+        let steps = self.schedule.steps_per_epoch;
+        let other = |(epoch, number): (&Epoch, u64)| (epoch.epoch, epoch.updates) != (number, number * steps);
+        if epochs > settings.epochs || history.best_epoch > epochs || history.epochs.iter().zip(1..).any(other) {
             return Err(malformed("a history that is not this training's".to_owned()));
         }
         let schedule = settings.schedule;
