@@ -45,6 +45,11 @@ pub const MAX_NESTING: usize = 32;
 /// Bytes of the header of a .npy file. NumPy itself stops at 10,000 unless told otherwise.
 pub const MAX_NPY_HEADER: usize = 1 << 20;
 
+/// Names under which one stored tensor or table may stand in the original. Each is a copy to be written when that is
+/// restored, and a manifest of 64 MiB has room for hundreds of thousands; checkpoints tie two to five, or a layer to
+/// every depth.
+pub const MAX_TIED: usize = 256;
+
 /// Files below the directory of a checkpoint.
 pub const MAX_FILES: usize = 100_000;
 

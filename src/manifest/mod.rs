@@ -1,6 +1,7 @@
 //! The manifest: what was done to which bytes, so that anyone can check it later.
 
 mod chain;
+mod checks;
 mod conversion;
 mod oms;
 mod schema;

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod codecs;
+mod onnx;
 mod readers;
 mod records;
 
@@ -31,6 +32,7 @@ pub(crate) const TARGETS: &[Target] = &[
     readers::NPY,
     readers::WORD_VECTORS,
     readers::GGUF,
+    onnx::ONNX,
     records::INDEX,
     records::CONFIG,
     records::MANIFEST,
