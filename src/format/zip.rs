@@ -167,18 +167,31 @@ fn directory(file: &[u8]) -> Result<(u64, u64)> {
             .expected("the record that ends a zip file")
             .hint("the file is cut off: fetch or save it again")
     })? + first;
-    let mut fields = Fields::at(file, end as u64 + 10, "end record")?;
-    let (count, _, start) = (fields.number::<2>()?, fields.number::<4>()?, fields.number::<4>()?);
+    let mut fields = Fields::at(file, end as u64 + 8, "end record")?;
+    let counts = [fields.number::<2>()?, fields.number::<2>()?];
+    let (_, start) = (fields.number::<4>()?, fields.number::<4>()?);
     let locator = end.checked_sub(LOCATOR_BYTES).and_then(|place| file.get(place..end));
     let Some(locator) = locator.filter(|locator| locator.starts_with(&LOCATOR_64.to_le_bytes())) else {
-        return Ok((count, start));
+        return Ok((counted(counts)?, start));
     };
     let place = Fields { bytes: &locator[8..], what: "64-bit locator" }.number::<8>()?;
     let mut fields = Fields::at(file, place, "64-bit end record")?;
     fields.signature(END_64)?;
-    fields.take(28)?;
-    let (count, _, start) = (fields.number::<8>()?, fields.number::<8>()?, fields.number::<8>()?);
-    Ok((count, start))
+    fields.take(20)?;
+    let counts = [fields.number::<8>()?, fields.number::<8>()?];
+    let (_, start) = (fields.number::<8>()?, fields.number::<8>()?);
+    Ok((counted(counts)?, start))
+}
+
+/// The number of entries, from how many this file has and how many there are in all: archives of several files ended
+/// with floppy disks, and a directory that only one of the numbers hides would be read as empty.
+fn counted([here, all]: [u64; 2]) -> Result<u64> {
+    if here == all {
+        return Ok(all);
+    }
+    Err(malformed("archive is a part of several, or its end record lies")
+        .expected(format!("{all} entries in this file"))
+        .found(here.to_string()))
 }
 
 impl Line {
