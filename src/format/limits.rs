@@ -90,7 +90,7 @@ pub(crate) fn read(path: &Path, cap: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too long, also one that grows while it is read.
-    file.take(cap + 1).read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
+    file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
     if bytes.len() as u64 > cap {
         return Err(Error::new(ErrorKind::Unsupported, "file is too long")
             .at(path)
