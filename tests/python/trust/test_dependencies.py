@@ -13,18 +13,23 @@ ROOT = Path(__file__).parents[3]
 DENY = tomllib.loads((ROOT / "deny.toml").read_text())
 
 
-def metadata(manifest):
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path", manifest]
-    for target in DENY["graph"]["targets"]:
-        command += ["--filter-platform", target]
-    if DENY["graph"]["all-features"]:
-        command.append("--all-features")
-    graph = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    used = {node["id"] for node in graph["resolve"]["nodes"]}
-    return [package for package in graph["packages"] if package["id"] in used]
+def cargo(command, *options):
+    features = ["--all-features"] if DENY["graph"]["all-features"] else []
+    call = ["cargo", command, "--locked", *features, *options]
+    return subprocess.run(call, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
-PACKAGES = metadata(ROOT / "Cargo.toml")
+def packages():
+    """What is built or tested with. The metadata have optional dependencies besides that no feature asks for."""
+    [target] = DENY["graph"]["targets"]
+    tree = cargo("tree", "--target", target, "--edges", "normal,build,dev", "--prefix", "none", "--no-dedupe",
+                 "--format", "{p}")
+    used = {tuple(line.split()[:2]) for line in tree.splitlines()}
+    known = json.loads(cargo("metadata", "--format-version", "1", "--filter-platform", target))["packages"]
+    return [package for package in known if (package["name"], f"v{package['version']}") in used]
+
+
+PACKAGES = packages()
 
 
 def is_allowed(expression, allowed):
