@@ -113,6 +113,24 @@ fn a_changed_field_with_the_list_of_digests_made_to_fit_is_found_by_the_digest()
 }
 
 #[test]
+fn errors_that_are_stated_too_small_are_found_with_the_source() {
+    let output = Output::new();
+    let own = output.verification().manifest_sha256.unwrap();
+    let mut manifest = parsed(&output);
+    let error = manifest.pointer_mut("/tables/0/errors/relative_frobenius").unwrap();
+    *error = json!(error.as_f64().unwrap() / 2.0);
+    // As whoever can change the manifest would, with everything that has its digest made to fit.
+    let text = canonical(&manifest);
+    let sums = fs::read_to_string(output.file(SUMS_NAME)).unwrap();
+    fs::write(output.file(MANIFEST_NAME), &text).unwrap();
+    fs::write(output.file(SUMS_NAME), sums.replace(&own, &digest(text.as_bytes()))).unwrap();
+    let verify = [Path::new("verify"), &output.path(), Path::new("--source"), &output.source()];
+    let assert = rankfold(verify).assert().code(3);
+    let found = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(found.contains("table") && found.contains("relative_frobenius"), "{found}");
+}
+
+#[test]
 fn the_digest_that_compress_prints_is_the_one_that_verify_takes() {
     let output = Output::new();
     let again = output.directory.path().join("again");
