@@ -7,6 +7,8 @@
 mod checkpoint;
 mod codecs;
 mod onnx;
+#[path = "../../support/protobuf.rs"]
+mod protobuf;
 mod readers;
 mod records;
 

@@ -6,6 +6,7 @@ use rankfold::codec::CODECS;
 use rankfold::plan::Target as Goal;
 
 use super::checkpoint::{check_compression, check_conversion};
+use super::protobuf::{nested, number};
 use super::{Target, fixture};
 
 /// Models: the first byte chooses the method of a compression, or a conversion; the second whether the rest is a whole
@@ -37,27 +38,6 @@ pub(super) const ONNX: Target = Target {
 
 const ROWS: u64 = 40;
 const COLUMNS: u64 = 8;
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    while value > 127 {
-        out.push(value as u8 | 128);
-        value >>= 7;
-    }
-    out.push(value as u8);
-    out
-}
-
-/// A field that holds a number.
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-/// A field that holds bytes.
-fn nested(field: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
-    let content = content.as_ref();
-    [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
-}
 
 /// A model with these fields of a graph: `ir_version`, `graph`, `opset_import`.
 fn model(graph: &[u8]) -> Vec<u8> {
