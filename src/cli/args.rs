@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Train a classifier of sentences
     #[cfg(feature = "train")]
     Train(Box<super::train::TrainArgs>),
+    /// Train a compressed classifier, and store it compressed as it was
+    #[cfg(feature = "train")]
+    Retrain(Box<super::retrain::RetrainArgs>),
     /// Measure a classifier, dense or compressed, on labelled sentences
     #[cfg(feature = "train")]
     Evaluate(super::evaluate::EvaluateArgs),

@@ -133,6 +133,10 @@ pub(super) fn divide(checkpoint: &Checkpoint, request: &ConversionRequest) -> Re
         }
         division.items.push(Item { id, meta: TensorMeta { name, dtype, shape: meta.shape.clone() } });
     }
+    if division.items.is_empty() {
+        // An output without weights could be opened by nobody, this program included.
+        return Err(Error::new(ErrorKind::Selection, "no tensor to convert").at(checkpoint.root()));
+    }
     if let Some((rename, _)) = request.renames.iter().zip(used).find(|(_, used)| !used) {
         return Err(unused("renaming fits no tensor that is taken", &rename.to_string()));
     }

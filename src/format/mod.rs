@@ -2,6 +2,9 @@
 //!
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
+// What is read here comes from strangers. Tests may panic, which is how they fail.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod elements;
 pub mod gguf;
 pub mod limits;
@@ -121,6 +124,7 @@ pub trait Reader: Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16.
+    #[expect(clippy::indexing_slicing, reason = "the index is that of a tensor that this reader lists")]
     fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
         let meta = &self.tensors()[index];
         let (rows, columns) = matrix(meta)?;

@@ -57,10 +57,19 @@ impl Reader for MappedFile {
         &self.metadata
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>> {
         Ok(Cow::Borrowed(&self.map[self.header.ranges[index].clone()]))
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn stream_decoded(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let TensorMeta { dtype, .. } = self.header.tensors[index];
         if dtype.block() == 1 {
@@ -80,6 +89,10 @@ impl Reader for MappedFile {
         Ok(())
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
         let meta = &self.header.tensors[index];
         let (rows, columns) = matrix(meta)?;
@@ -136,6 +149,11 @@ impl Rows for BlockRows<'_> {
         Precision::Single
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "rows out of range are the caller's error; that all of them are in the bytes was checked by `new`"
+    )]
     fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         assert_eq!(out.len(), rows.len() * self.columns, "output holds the rows asked for");
         let stride = self.columns / self.dtype.block() * (self.dtype.bits() as usize / 8);

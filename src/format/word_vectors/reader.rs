@@ -1,5 +1,11 @@
 //! A mapped file of word vectors.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows and columns were held against the length of the file when it was opened, and an index is that of a tensor listed"
+)]
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
