@@ -3,6 +3,8 @@
 //! Householder tridiagonalization, divide and conquer on the tridiagonal matrix, and the reflections applied to the
 //! leading vectors only (Golub and Van Loan, "Matrix Computations", 4th ed., 8.3 and 8.4).
 
+use std::ops::Range;
+
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::tridiag::{tridiag_in_place, tridiag_in_place_scratch};
 use faer::linalg::householder::{
@@ -93,9 +95,10 @@ fn couplings(below: impl Iterator<Item = f64>, diagonal: &[f64]) -> Vec<f64> {
 fn block_by_block(diagonal: &[f64], below: &[f64], rank: usize, parallel: Par) -> Result<tear::Pairs> {
     let order = diagonal.len();
     let ends: Vec<usize> = (1..order).filter(|&at| below[at - 1] == 0.0).chain([order]).collect();
-    // An eigenvalue, the vectors of its block, its column in them, and the row at which the block begins.
+    // An eigenvalue, its block, and its place among those of the block.
     let mut found: Vec<(f64, usize, usize)> = Vec::with_capacity(order);
-    let mut blocks: Vec<(usize, Mat<f64>)> = Vec::with_capacity(ends.len());
+    // The rows of a block, and the vectors of its largest eigenvalues: no others are ever asked for.
+    let mut blocks: Vec<(Range<usize>, Mat<f64>)> = Vec::with_capacity(ends.len());
     let mut start = 0;
     for end in ends {
         let (own, couplings) = (&diagonal[start..end], &below[start..end - 1]);
@@ -105,10 +108,8 @@ fn block_by_block(diagonal: &[f64], below: &[f64], rank: usize, parallel: Par) -
             0 => tear::whole(own, couplings, false, parallel)?,
             _ => tear::leading(own, couplings, wanted, parallel)?,
         };
-        // The vectors are of the largest: those of smaller values are never asked for.
-        let missing = own.len() - wanted;
-        found.extend(values.iter().enumerate().map(|(at, &value)| (value, blocks.len(), at.wrapping_sub(missing))));
-        blocks.push((start, vectors));
+        found.extend(values.iter().enumerate().map(|(at, &value)| (value, blocks.len(), at)));
+        blocks.push((start..end, vectors));
         start = end;
     }
     found.sort_by(|x, y| x.0.total_cmp(&y.0).then((x.1, x.2).cmp(&(y.1, y.2))));
@@ -118,8 +119,9 @@ fn block_by_block(diagonal: &[f64], below: &[f64], rank: usize, parallel: Par) -
     }
     let mut vectors = Mat::<f64>::zeros(order, rank);
     for (mut column, &(_, block, at)) in vectors.col_iter_mut().zip(&found[order - rank..]) {
-        let (start, own) = &blocks[block];
-        (0..own.nrows()).for_each(|row| column[start + row] = own[(row, at)]);
+        let (rows, own) = &blocks[block];
+        let own = own.col(at + own.ncols() - rows.len());
+        (0..rows.len()).for_each(|row| column[rows.start + row] = own[row]);
     }
     Ok((values, vectors))
 }
