@@ -3,8 +3,6 @@
 //! Householder tridiagonalization, divide and conquer on the tridiagonal matrix, and the reflections applied to the
 //! leading vectors only (Golub and Van Loan, "Matrix Computations", 4th ed., 8.3 and 8.4).
 
-use std::ops::Range;
-
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::tridiag::{tridiag_in_place, tridiag_in_place_scratch};
 use faer::linalg::householder::{
@@ -59,7 +57,10 @@ pub(super) fn leading(mut matrix: Mat<f64>, trace: f64, rank: usize) -> Result<E
     );
     let diagonal: Vec<f64> = (0..order).map(|i| matrix[(i, i)]).collect();
     let below = couplings((1..order).map(|i| matrix[(i, i - 1)]), &diagonal);
-    let (values, mut vectors) = block_by_block(&diagonal, &below, rank, parallel)?;
+    let (values, mut vectors) = match rank {
+        0 => tear::whole(&diagonal, &below, false, parallel)?,
+        _ => tear::leading(&diagonal, &below, rank, parallel)?,
+    };
     let values = values.iter().rev().map(|value| (value / scale).max(0.0)).collect();
     if rank == 0 {
         return Ok(Eigen { values, vectors: Vec::new() });
@@ -88,42 +89,6 @@ fn couplings(below: impl Iterator<Item = f64>, diagonal: &[f64]) -> Vec<f64> {
         *entry = 0.0;
     }
     below
-}
-
-/// Every eigenvalue of the tridiagonal matrix, ascending, and the eigenvectors of the `rank` largest: those of the blocks
-/// that the zeros in `below` leave, each by itself.
-fn block_by_block(diagonal: &[f64], below: &[f64], rank: usize, parallel: Par) -> Result<tear::Pairs> {
-    let order = diagonal.len();
-    let ends: Vec<usize> = (1..order).filter(|&at| below[at - 1] == 0.0).chain([order]).collect();
-    // An eigenvalue, its block, and its place among those of the block.
-    let mut found: Vec<(f64, usize, usize)> = Vec::with_capacity(order);
-    // The rows of a block, and the vectors of its largest eigenvalues: no others are ever asked for.
-    let mut blocks: Vec<(Range<usize>, Mat<f64>)> = Vec::with_capacity(ends.len());
-    let mut start = 0;
-    for end in ends {
-        let (own, couplings) = (&diagonal[start..end], &below[start..end - 1]);
-        let wanted = rank.min(own.len());
-        let (values, vectors) = match wanted {
-            _ if own.len() == 1 => (own.to_vec(), Mat::from_fn(1, wanted, |_, _| 1.0)),
-            0 => tear::whole(own, couplings, false, parallel)?,
-            _ => tear::leading(own, couplings, wanted, parallel)?,
-        };
-        found.extend(values.iter().enumerate().map(|(at, &value)| (value, blocks.len(), at)));
-        blocks.push((start..end, vectors));
-        start = end;
-    }
-    found.sort_by(|x, y| x.0.total_cmp(&y.0).then((x.1, x.2).cmp(&(y.1, y.2))));
-    let values = found.iter().map(|&(value, ..)| value).collect();
-    if let [(_, vectors)] = &mut blocks[..] {
-        return Ok((values, std::mem::replace(vectors, Mat::new())));
-    }
-    let mut vectors = Mat::<f64>::zeros(order, rank);
-    for (mut column, &(_, block, at)) in vectors.col_iter_mut().zip(&found[order - rank..]) {
-        let (rows, own) = &blocks[block];
-        let own = own.col(at + own.ncols() - rows.len());
-        (0..rows.len()).for_each(|row| column[rows.start + row] = own[row]);
-    }
-    Ok((values, vectors))
 }
 
 /// The decomposition of a matrix of order one or of zeros.
