@@ -464,7 +464,7 @@ def parent_of(directory: Path) -> tuple[dict, str]:
         sys.exit(f"error: the tables of `{directory}` are dense; retrain the output of `rankfold compress`")
     other = {table["method"] for table in parent["tables"]} - {"low-rank"}
     if other:
-        sys.exit(f"error: tables of the methods {sorted(other)} do not train")
+        sys.exit(f"error: the tables of `{directory}` are of methods that do not train: {sorted(other)}")
     if parent.get("carrier"):
         sys.exit(f"error: the factors of `{directory}` are where `{parent['carrier']['name']}` has a place for them; any "
                  f"program that trains such models trains them\n"

@@ -22,7 +22,8 @@ def text(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("text")
     (root / "vocab.txt").write_text("\n".join(WORDS))
-    transformers.BertTokenizerFast(str(root / "vocab.txt")).save_pretrained(root / "tokenizer")
+    transformers.BertTokenizerFast(
+        str(root / "vocab.txt"), model_input_names=["input_ids", "attention_mask"]).save_pretrained(root / "tokenizer")
     dice = random.Random(0)
     starts = [dice.randrange(20) for _ in range(80)]
     (root / "text.txt").write_text("".join(" ".join(f"word{start + step}" for step in range(8)) + "\n" for start in starts))
