@@ -460,7 +460,7 @@ def parent_of(directory: Path) -> tuple[dict, str]:
     """The manifest of the checkpoint to retrain and its digest; ends the program where there is nothing to train."""
     text = (root_of(directory) / rankfold_manifest.MANIFEST).read_bytes()
     parent = json.loads(text)
-    if parent["operation"] in ("restore", "convert"):
+    if parent["operation"] in ("restore", "convert", "train"):
         sys.exit(f"error: the tables of `{directory}` are dense; retrain the output of `rankfold compress`")
     other = {table["method"] for table in parent["tables"]} - {"low-rank"}
     if other:

@@ -1,5 +1,7 @@
 //! Bytes of the nodes and tensors that an output gains.
 
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "fields of a model that was read whole")]
+
 use super::node::Node;
 use super::schema::{attribute, entry, graph, model, node, tensor};
 use super::types::data_type;

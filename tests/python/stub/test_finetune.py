@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,37 @@ def test_outputs_that_have_no_factors_of_a_model_are_refused_with_the_reason(ber
     assert len(said) == len(reasons)
     for line, (name, reason) in zip(said, reasons.items()):
         assert reason in line and str(tmp_path / name) in line, line
+
+
+def test_the_way_from_a_retrained_model_back_to_its_source_is_walked_by_digests(bert, tmp_path):
+    finetune(bert, tmp_path / "once", "--train", bert / "train.txt", "--epochs", 1)
+    finetune(tmp_path, tmp_path / "twice", "--train", bert / "train.txt", "--epochs", 1, model="once")
+    run("restore", tmp_path / "twice", "-o", tmp_path / "dense")
+    way = [bert / "source", bert / "model", tmp_path / "once", tmp_path / "twice"]
+    for output, ancestors, steps in [
+        (tmp_path / "once", way[:2], ["source", "compress", "retrain"]),
+        (tmp_path / "twice", way[:3][::-1], ["source", "compress", "retrain", "retrain"]),
+        (tmp_path / "dense", way, ["source", "compress", "retrain", "retrain", "restore"]),
+    ]:
+        report = json.loads(run("verify", output, "--json", "--chain", *ancestors).stdout)
+        assert [link["step"] for link in report["chain"]] == steps
+        assert [link["path"] for link in report["chain"]] == [*map(str, sorted(ancestors, key=way.index)), str(output)]
+
+    def differences(*ancestors):
+        report = json.loads(run("verify", tmp_path / "twice", "--json", "--chain", *ancestors, code=3).stdout)
+        return {(one["change"], one["subject"], one["name"]) for one in report["differences"]}
+
+    assert ("missing", "step", "source") in differences(*way[:2]), "a step is left out"
+    shutil.copytree(tmp_path / "once", tmp_path / "changed")
+    weights = tmp_path / "changed" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert ("changed", "file", str(weights)) in differences(*way[:2], tmp_path / "changed")
+    shutil.copytree(bert / "source", tmp_path / "other")
+    (tmp_path / "other" / "vocab.txt").write_text("other")
+    changed = differences(tmp_path / "other", *way[1:3])
+    assert changed == {("changed", "source-file", str(tmp_path / "other" / "vocab.txt"))}
 
 
 def test_the_retrained_model_loads_restores_and_can_be_retrained(bert, tmp_path):

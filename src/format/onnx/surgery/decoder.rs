@@ -1,5 +1,7 @@
 //! The nodes that make rows of a table from its parts.
 
+#![expect(clippy::indexing_slicing, reason = "parts are those of a codec, whose number its arithmetic fixes")]
+
 use std::collections::HashMap;
 
 use super::super::build::{Op, PREFIX, put_constant, put_node, renamed};
@@ -60,13 +62,15 @@ impl<'t> Decoder<'t> {
                         Some((_, _, before)) => renamed(&format!("{word}-{before}"), output),
                         None => renamed(word, output),
                     };
-                    put_node(Op::Gather(0), &[&self.parts[part].name, ids], &named(0), &mut nodes);
-                    for (step, (op, right, _)) in then.iter().enumerate() {
-                        let from = named(step);
+                    let mut from = named(0);
+                    put_node(Op::Gather(0), &[&self.parts[part].name, ids], &from, &mut nodes);
+                    for (step, (op, right, _)) in (1..).zip(&then) {
                         let inputs: Vec<&str> = std::iter::once(from.as_str()).chain(right.as_deref()).collect();
-                        put_node(*op, &inputs, &named(step + 1), &mut nodes);
+                        let to = named(step);
+                        put_node(*op, &inputs, &to, &mut nodes);
+                        from = to;
                     }
-                    named(then.len())
+                    from
                 };
                 if has_zero_points {
                     steps.push((Op::Sub, Some(of_rows(2, "zero-points"))));
@@ -174,7 +178,7 @@ impl<'t> Decoder<'t> {
     /// For each column its group of `group` columns: looking up by it spreads numbers of groups over columns, for rows
     /// of any shape, where a reshaping would need the shape of the indices.
     fn groups_of_columns(&mut self, group: usize) -> String {
-        let groups: Vec<i64> = (0..self.columns).map(|column| (column / group) as i64).collect();
+        let groups: Vec<i64> = (0..self.columns).map(|column| column.div_euclid(group) as i64).collect();
         self.constant("groups", &[self.columns], &groups)
     }
 
