@@ -386,7 +386,8 @@ class Run:
         stored = {tensor["name"]: tensor for record in rankfold_manifest.file_records(staged)
                   for tensor in record.get("tensors", [])}
         rename = rankfold_manifest.renamer(parent, stored, getattr(model, "base_model_prefix", ""))
-        errors = {table["name"]: rankfold_manifest.moved(table, given.model, staged / inner, rename) for table in parent["tables"]}
+        errors = {table["name"]: rankfold_manifest.moved(table, given.model, staged / inner, rename)
+                  for table in parent["tables"]}
         tables = rankfold_manifest.renamed_tables(parent, stored, rename, errors)
         rankfold_manifest.write_config(staged / inner / "config.json", tables)
         shutil.copyfile(self.folder / "log.jsonl", staged / "training.jsonl")
