@@ -193,7 +193,7 @@ pub(crate) struct ConvertArgs {
           value_parser = rankfold::format::WRITERS.iter().map(|format| format.name()).collect::<Vec<_>>())]
     pub(crate) to: String,
 
-    /// Cast every tensor of F64, F32, F16 or BF16 to this dtype
+    /// Cast every tensor of F64, F32, F16 or BF16 to this dtype, and decode blocks of a GGUF to it
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) dtype: Option<FactorDtype>,
 

@@ -280,6 +280,7 @@ pub(crate) fn write_small(directory: &Path, path: &Path, bytes: &[u8]) -> Result
 
 /// Writes the manifest, then `SHA256SUMS`; gives the manifest's digest.
 pub(crate) fn write_manifest(manifest: &Manifest, directory: &Path) -> Result<String> {
+    manifest.check()?;
     let text = manifest.to_text()?;
     write_file(&directory.join(MANIFEST_NAME), text.as_bytes())?;
     let sha256 = digest(text.as_bytes());

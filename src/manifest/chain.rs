@@ -56,8 +56,8 @@ pub fn verify_chain(
             difference.name = below(&step.path, &difference.name);
             result.differences.push(difference);
         }
-        result.files += verification.files;
-        result.tensors += verification.tensors;
+        result.files = result.files.saturating_add(verification.files);
+        result.tensors = result.tensors.saturating_add(verification.tensors);
         // A manifest that cannot be read is a difference already.
         let Some(parent) = parent else { break };
         check_parent(source, &parent, &step.path, result);
@@ -122,7 +122,7 @@ fn check_original(source: &Source, path: &Path, result: &mut Verification, obser
         if let Some((change, detail)) = file_change(&file, record, observer)? {
             result.note(Subject::SourceFile, &file.to_string_lossy(), change, detail);
         }
-        result.files += 1;
+        result.files = result.files.saturating_add(1);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The manifest's data, and its one canonical text. `docs/manifest.schema.json` describes the same.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -319,28 +319,7 @@ impl Manifest {
                 .hint("update rankfold"));
         }
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(malformed)?;
-        manifest.check_paths().map_err(|error| error.at(&path))?;
+        manifest.check().map_err(|error| error.at(&path))?;
         Ok((manifest, bytes))
-    }
-
-    /// Refuses paths that lead out of the directory that they are relative to: some are read, and `restore` writes to
-    /// some.
-    fn check_paths(&self) -> Result<()> {
-        let mut files: Vec<&FileRecord> = self.files.iter().collect();
-        let mut source = Some(&self.source);
-        while let Some(present) = source {
-            files.extend(&present.files);
-            source = present.origin.as_ref().map(|origin| &origin.source);
-        }
-        let leaves = |file: &&&FileRecord| {
-            let plain = Path::new(&file.path).components().all(|part| matches!(part, Component::Normal(_)));
-            file.path.is_empty() || !plain
-        };
-        match files.iter().find(leaves) {
-            None => Ok(()),
-            Some(file) => Err(Error::new(ErrorKind::Malformed, "a path of the manifest leaves the directory")
-                .expected("a plain relative path")
-                .found(format!("`{}`", file.path.escape_debug()))),
-        }
     }
 }

@@ -160,6 +160,7 @@ fn check_transposed(manifest: &Manifest, output: &Checkpoint, result: &mut Verif
 }
 
 /// Whether the elements of the second matrix are those of the first with rows and columns exchanged. Factors are small.
+#[expect(clippy::arithmetic_side_effects, reason = "rows and columns are those of a matrix whose bytes were counted")]
 fn is_transposed(first: (&Checkpoint, TensorId), second: (&Checkpoint, TensorId)) -> Result<bool> {
     let meta = |(checkpoint, id): (&Checkpoint, TensorId)| checkpoint.meta(id).clone();
     let (one, other) = (meta(first), meta(second));
@@ -191,6 +192,11 @@ pub(crate) fn same_elements(left: (&Checkpoint, TensorId), right: (&Checkpoint, 
 const TILE: usize = 64;
 
 /// Whether two matrices have the same elements, the second transposed. Those that are not stored as they are do not count.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows and columns are those of a matrix whose bytes were counted"
+)]
 pub(crate) fn same_transposed(table: (&Checkpoint, TensorId), copy: (&Checkpoint, TensorId)) -> Result<bool> {
     let (one, other) = (table.0.meta(table.1), copy.0.meta(copy.1));
     let (Some((rows, columns)), Some(turned)) = (one.matrix(), other.matrix()) else { return Ok(false) };

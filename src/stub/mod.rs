@@ -36,7 +36,7 @@ pub(crate) const CLASSIFIER: Program =
     Program { name: "rankfold_classifier.py", text: include_str!("rankfold_classifier.py"), trains: false };
 
 /// The methods that the loader reads; an output with a table of another gets no stub, which could but refuse it.
-const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product"];
+const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product", "ggml"];
 
 /// Whether the loader reads tables of `method`.
 pub(crate) fn reads(method: &str) -> bool {
