@@ -109,6 +109,16 @@ pub trait Reader: Send + Sync {
         take(&self.bytes(index)?)
     }
 
+    /// Gives `take` the numbers that tensor `index` stands for: packed elements of the type that
+    /// [`Dtype::decoded`](crate::tensor::Dtype::decoded) names, row-major, little-endian, in order, in pieces of bounded
+    /// size where blocks are decoded. To be overridden by formats with block types; other types are their own numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the block type cannot be decoded; as [`Reader::stream`].
+    fn stream_decoded(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.stream(index, take)
+    }
+
     /// The numbers of tensor `index`, a block of rows at a time: for tables that are decoded, too, in memory that
     /// does not grow with them. To be overridden by formats that do not store every table packed.
     ///

@@ -59,10 +59,11 @@ fn check_cast(
     (output, after): (&Checkpoint, TensorId),
     result: &mut Verification,
 ) -> Result<()> {
-    let mut cast = Cast::new(record.dtype_before, record.dtype_after, true);
+    let numbers = record.dtype_before.decoded().unwrap_or(record.dtype_before);
+    let mut cast = Cast::new(numbers, record.dtype_after, true);
     let (mut hasher, mut out) = (Sha256::new(), Vec::new());
     let shard = source.shards().get(before.shard).ok_or_else(|| Error::new(ErrorKind::Malformed, "no such shard"))?;
-    shard.reader().stream(before.index, &mut |bytes| {
+    shard.reader().stream_decoded(before.index, &mut |bytes| {
         for piece in bytes.chunks(Cast::PIECE) {
             out.clear();
             cast.push(piece, &mut out)?;

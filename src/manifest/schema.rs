@@ -74,8 +74,10 @@ pub enum Operation {
     Restore,
     /// Tensors were written in another format, dtype, division into files or under other names.
     Convert,
-    /// The fine-tuning program trained a checkpoint with encoded tables.
+    /// A checkpoint with encoded tables was trained.
     Retrain,
+    /// A classifier was trained from labelled sentences: there is no checkpoint before it.
+    Train,
 }
 
 impl Operation {
@@ -91,6 +93,7 @@ impl Operation {
             Operation::Restore => "restore",
             Operation::Convert => "convert",
             Operation::Retrain => "retrain",
+            Operation::Train => "train",
         }
     }
 }

@@ -29,6 +29,11 @@ pub fn verify_source(
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
+    if manifest.operation == Operation::Train {
+        return Err(Error::new(ErrorKind::Request, "the output was trained and has no source checkpoint")
+            .at(output)
+            .hint("compare the digests under `request` with `sha256sum` of the data files"));
+    }
     let row_weights = recorded_weights(manifest, row_weights)?;
     let source = super::open(source)?;
     let output = super::open(output)?;
@@ -40,7 +45,7 @@ pub fn verify_source(
             check_untouched(manifest, &source, &output, result, observer)?;
             check_transposed(manifest, &output, result)?;
         }
-        Operation::Retrain => {
+        Operation::Retrain | Operation::Train => {
             // Training changed what it would, and how far is stated for people, not to be held against anything.
             result.differences.sort();
             return Ok(());
@@ -224,7 +229,7 @@ fn check_table(
 ) -> Result<()> {
     // A restored table is dense, and its source is the encoded one.
     let (dense_side, encoded_side) = match operation {
-        Operation::Compress | Operation::Convert | Operation::Retrain => (source, output),
+        Operation::Compress | Operation::Convert | Operation::Retrain | Operation::Train => (source, output),
         Operation::Restore => (output, source),
     };
     let Some(dense) = dense_side.find(&table.name) else {

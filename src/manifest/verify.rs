@@ -342,7 +342,7 @@ fn check_tables(manifest: &Manifest, result: &mut Verification) {
     for table in &manifest.tables {
         let mut bytes = 0u64;
         let tensors: &[String] = match manifest.operation {
-            Operation::Compress | Operation::Convert | Operation::Retrain => &table.parts,
+            Operation::Compress | Operation::Convert | Operation::Retrain | Operation::Train => &table.parts,
             Operation::Restore => std::slice::from_ref(&table.name),
         };
         for part in tensors {

@@ -50,6 +50,11 @@ impl<'a> Unpickler<'a> {
         loop {
             let place = self.position;
             let [opcode] = self.array()?;
+            // Marks and references from the memo make no objects, so nothing else counts them.
+            if machine.stack.len() + machine.marks.len() > limits::MAX_OBJECTS {
+                return Err(Error::new(ErrorKind::Unsupported, "stack of the pickle is too deep")
+                    .expected(format!("at most {} entries", limits::MAX_OBJECTS)));
+            }
             match self.step(opcode, &mut machine) {
                 Ok(None) => {}
                 Ok(Some(result)) => return Ok(result),
