@@ -51,7 +51,7 @@ impl<'a> Unpickler<'a> {
             let place = self.position;
             let [opcode] = self.array()?;
             // Marks and references from the memo make no objects, so nothing else counts them.
-            if machine.stack.len() + machine.marks.len() > limits::MAX_OBJECTS {
+            if machine.stack.len().saturating_add(machine.marks.len()) > limits::MAX_OBJECTS {
                 return Err(Error::new(ErrorKind::Unsupported, "stack of the pickle is too deep")
                     .expected(format!("at most {} entries", limits::MAX_OBJECTS)));
             }

@@ -66,7 +66,7 @@ impl<'t> Decoder<'t> {
                     for (step, (op, right, _)) in then.iter().enumerate() {
                         let from = named(step);
                         let inputs: Vec<&str> = std::iter::once(from.as_str()).chain(right.as_deref()).collect();
-                        put_node(*op, &inputs, &named(step + 1), &mut nodes);
+                        put_node(*op, &inputs, &named(step.saturating_add(1)), &mut nodes);
                     }
                     named(then.len())
                 };
@@ -176,7 +176,8 @@ impl<'t> Decoder<'t> {
     /// For each column its group of `group` columns: looking up by it spreads numbers of groups over columns, for rows
     /// of any shape, where a reshaping would need the shape of the indices.
     fn groups_of_columns(&mut self, group: usize) -> String {
-        let groups: Vec<i64> = (0..self.columns).map(|column| (column / group) as i64).collect();
+        let groups: Vec<i64> =
+            (0..self.columns).map(|column| column.checked_div(group).unwrap_or_default() as i64).collect();
         self.constant("groups", &[self.columns], &groups)
     }
 
