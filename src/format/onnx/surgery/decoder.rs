@@ -62,13 +62,15 @@ impl<'t> Decoder<'t> {
                         Some((_, _, before)) => renamed(&format!("{word}-{before}"), output),
                         None => renamed(word, output),
                     };
-                    put_node(Op::Gather(0), &[&self.parts[part].name, ids], &named(0), &mut nodes);
-                    for (step, (op, right, _)) in then.iter().enumerate() {
-                        let from = named(step);
+                    let mut from = named(0);
+                    put_node(Op::Gather(0), &[&self.parts[part].name, ids], &from, &mut nodes);
+                    for (step, (op, right, _)) in (1..).zip(&then) {
                         let inputs: Vec<&str> = std::iter::once(from.as_str()).chain(right.as_deref()).collect();
-                        put_node(*op, &inputs, &named(step.saturating_add(1)), &mut nodes);
+                        let to = named(step);
+                        put_node(*op, &inputs, &to, &mut nodes);
+                        from = to;
                     }
-                    named(then.len())
+                    from
                 };
                 if has_zero_points {
                     steps.push((Op::Sub, Some(of_rows(2, "zero-points"))));
