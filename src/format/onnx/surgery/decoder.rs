@@ -178,7 +178,8 @@ impl<'t> Decoder<'t> {
     /// For each column its group of `group` columns: looking up by it spreads numbers of groups over columns, for rows
     /// of any shape, where a reshaping would need the shape of the indices.
     fn groups_of_columns(&mut self, group: usize) -> String {
-        let groups: Vec<i64> = (0..self.columns).map(|column| column.div_euclid(group) as i64).collect();
+        let groups: Vec<i64> =
+            (0..self.columns).map(|column| column.checked_div(group).unwrap_or_default() as i64).collect();
         self.constant("groups", &[self.columns], &groups)
     }
 
