@@ -7,6 +7,19 @@
 //! The method is that of Acharya, Goel, Metallinou and Dhillon, "Online Embedding Compression for Text
 //! Classification using Low Rank Matrix Factorization", AAAI 2019, arXiv 1811.00641.
 
+// No input may end the program with a panic. Tests may panic, which is how they fail.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::panic,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod checkpoint;
 pub mod codec;
 pub mod compare;

@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -230,6 +229,39 @@ fn numpy_files_cut_off_anywhere_are_refused() {
     }
 }
 
+/// Versions 2 and 3, which NumPy takes for long headers and for names that are not Latin; and what is no tensor.
+#[test]
+fn numpy_writes_nothing_that_is_misread() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let program = "import numpy as np\n\
+                   a = np.asfortranarray(np.arange(12, dtype='>f4').reshape(3, 4))\n\
+                   for v in (1, 2, 3): np.lib.format.write_array(open(f'v{v}.npy', 'wb'), a, version=(v, 0))\n\
+                   np.savez_compressed('compressed.npz', a=a)\n\
+                   np.save('names.npy', np.zeros(2, [('a', '<f4'), ('b', '<f4')]))\n\
+                   np.save('text.npy', np.array(['a']))\n\
+                   np.save('objects.npy', np.array([{}], dtype=object))\n\
+                   np.save('long.npy', np.zeros(2, dtype='<c16'))";
+    let output = Command::new(python()).args(["-c", program]).current_dir(sandbox.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for version in 1..=3u8 {
+        let path = sandbox.path().join(format!("v{version}.npy"));
+        assert_eq!(std::fs::read(&path).unwrap()[6], version);
+        let reader = rankfold::format::open(&path).unwrap();
+        let expected: Vec<u8> = (0..12u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
+        assert_eq!(*reader.bytes(0).unwrap(), *expected, "version {version}");
+    }
+    for (name, expected) in [
+        ("compressed.npz", "entry of the archive is compressed"),
+        ("names.npy", "arrays of records are no tensors"),
+        ("text.npy", "arrays of this type are no tensors"),
+        ("objects.npy", "arrays of this type are no tensors"),
+        ("long.npy", "arrays of this type are no tensors"),
+    ] {
+        let error = rankfold::format::open(&sandbox.path().join(name)).err().expect(name).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 /// NumPy reads what is written, and what NumPy writes is read.
 #[test]
 fn numpy_agrees_on_both_formats() {
@@ -249,6 +281,5 @@ fn numpy_agrees_on_both_formats() {
          a, b, c = np.load('in.npz'), np.load('npz/in.npz'), st.load_file('safetensors/in.safetensors')\n\
          assert set(a) == set(b) == set(c) and len(a) == 26\n\
          for k in a: assert np.array_equal(a[k], b[k]) and np.array_equal(a[k], c[k]) and a[k].shape == b[k].shape, k");
-    let compressed: BTreeMap<_, _> = tree::read(&sandbox.path().join("npz"));
-    assert!(compressed.contains_key(Path::new("in.npz")));
+    assert!(sandbox.path().join("npz/in.npz").exists());
 }

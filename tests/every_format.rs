@@ -1,9 +1,12 @@
-//! Every command takes every format: inspect, compress, verify, restore, compare, convert, on one file of each.
+//! Every command takes every format: inspect, compress, verify, restore, compare, convert, on one file of each. And what
+//! every reader promises.
 
 mod support;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use rankfold::checkpoint::Checkpoint;
 use rankfold::format::FORMATS;
 use support::{assert_verifies, compress, fixture, rankfold};
 
@@ -55,7 +58,7 @@ fn every_command_takes_every_format() {
     for format in FORMATS {
         let case = cases.iter().find(|(name, ..)| *name == format.name());
         let (name, path, flags) = case.unwrap_or_else(|| panic!("no case for {}", format.name()));
-        let [out, dense] = ["out", "dense"].map(|kind| directory.path().join(format!("{name}-{kind}")));
+        let [out, dense, plain] = ["out", "dense", "plain"].map(|kind| directory.path().join(format!("{name}-{kind}")));
         rankfold([Path::new("inspect"), path]).assert().code(0);
         compress(path, &out, flags).assert().code(0);
         assert_verifies(&out);
@@ -63,8 +66,35 @@ fn every_command_takes_every_format() {
         rankfold([Path::new("inspect"), &out]).assert().code(0);
         rankfold([Path::new("restore"), &out, Path::new("-o"), &dense]).assert().code(0);
         assert_verifies(&dense);
+        rankfold([Path::new("convert"), path, &plain]).assert().code(0);
+        assert_verifies(&plain);
+        rankfold([Path::new("verify"), &plain, Path::new("--source"), path]).assert().code(0);
         let table = flags.iter().position(|flag| *flag == "--include").map(|at| ["--table", flags[at + 1]]);
         let mut compare = rankfold([Path::new("compare"), path]);
         compare.args(table.iter().flatten()).args(["--bits-per-parameter", "8", "--sample", "20"]).assert().code(0);
     }
+}
+
+#[test]
+fn every_reader_says_which_tensors_are_mapped_and_streams_what_it_gives_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut mapped = [0, 0];
+    for (name, path, _) in cases(directory.path()) {
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        for (id, meta) in checkpoint.tensors() {
+            let reader = checkpoint.shards()[id.shard].reader();
+            let whole = reader.bytes(id.index).unwrap();
+            // What is not mapped must never be taken whole where a tensor may be larger than memory.
+            assert_eq!(matches!(whole, Cow::Borrowed(_)), reader.is_mapped(id.index), "{name}: `{}`", meta.name);
+            mapped[usize::from(reader.is_mapped(id.index))] += 1;
+            let mut streamed = Vec::new();
+            let mut take = |piece: &[u8]| {
+                streamed.extend_from_slice(piece);
+                Ok(())
+            };
+            reader.stream(id.index, &mut take).unwrap();
+            assert!(streamed == *whole && Some(whole.len() as u64) == meta.bytes(), "{name}: `{}`", meta.name);
+        }
+    }
+    assert!(mapped[0] >= 2 && mapped[1] > 50, "{mapped:?}");
 }

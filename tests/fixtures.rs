@@ -185,7 +185,8 @@ fn every_fixture_has_a_case() {
     let folder = |case: &&Case| case.path.split('/').next().unwrap().to_owned();
     let mut cases: BTreeSet<String> = CASES.iter().map(folder).collect();
     // Fixtures of other formats have tests of their own: pytorch_files, conversion, onnx.
-    cases.extend(["pytorch", "pytorch-legacy", "numpy", "onnx"].map(String::from));
+    // What classifiers are trained on is in the documents of `train`, `retrain` and `evaluate`.
+    cases.extend(["pytorch", "pytorch-legacy", "numpy", "onnx", "sentences"].map(String::from));
     let root = fixture("");
     let folders: BTreeSet<String> =
         tree::names(&root).into_iter().filter(|name| root.join(name).is_dir() && !name.starts_with("__")).collect();

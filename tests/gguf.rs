@@ -1,11 +1,14 @@
-//! GGUF: what a file says, how blocks decode, and that hostile files are refused.
+//! GGUF: what a file says, how blocks decode, what `convert` makes of them, and that hostile files are refused.
 
 mod support;
 
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
 use rankfold::format::open;
 use rankfold::tensor::Dtype;
-use support::compress;
 use support::files::message_of_file;
+use support::{assert_verifies, compress, rankfold, weights};
 
 fn string(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
@@ -150,7 +153,7 @@ fn compressing_says_that_there_is_no_slot_for_a_factor_pair() {
 /// A model and the singles that the gguf package decodes it to.
 fn oracle(which: &str) -> (tempfile::TempDir, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/ggml_oracle.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/ggml_oracle.py");
     let status = std::process::Command::new(support::python()).arg(script).arg(which).arg(directory.path()).status();
     assert!(status.unwrap().success(), "the gguf package reads the model");
     let values = std::fs::read(directory.path().join("values")).unwrap();
@@ -158,7 +161,7 @@ fn oracle(which: &str) -> (tempfile::TempDir, Vec<u8>) {
 }
 
 /// The rows of a tensor as bytes of singles.
-fn decoded(path: &std::path::Path, name: &str) -> Vec<u8> {
+fn decoded(path: &Path, name: &str) -> Vec<u8> {
     let reader = open(path).unwrap();
     let index = reader.tensors().iter().position(|meta| meta.name == name).unwrap();
     let rows = reader.rows(index).unwrap();
@@ -185,4 +188,98 @@ fn real_blocks_of_every_type_decode_to_the_bits_of_the_gguf_package() {
 fn real_smollm_token_table_decodes_to_the_bits_of_the_gguf_package() {
     let (directory, values) = oracle("smollm");
     assert!(decoded(&directory.path().join("model.gguf"), "token_embd.weight") == values, "values differ");
+}
+
+/// `rankfold convert SOURCE OUT FLAGS`, which must end with `code`; gives standard error.
+fn convert(source: &Path, out: &Path, flags: &[&str], code: i32) -> String {
+    let mut command = rankfold([Path::new("convert"), source, out]);
+    let assert = command.args(flags).assert().code(code);
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+#[test]
+fn real_blocks_of_every_type_become_the_floats_that_the_gguf_package_decodes() {
+    let (sandbox, values) = oracle("blocks");
+    let model = sandbox.path().join("model.gguf");
+    let values: Vec<f32> = values.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let rounded: [(&str, fn(f32) -> Vec<u8>); 4] = [
+        ("f64", |value| f64::from(value).to_le_bytes().to_vec()),
+        ("f32", |value| value.to_le_bytes().to_vec()),
+        ("f16", |value| f16::from_f32(value).to_le_bytes().to_vec()),
+        ("bf16", |value| bf16::from_f32(value).to_le_bytes().to_vec()),
+    ];
+    let listed = open(&model).unwrap();
+    for (dtype, bytes_of) in rounded {
+        let out = sandbox.path().join(dtype);
+        convert(&model, &out, &["--dtype", dtype, "--allow-overflow"], 0);
+        let tensors = weights::read(&out);
+        assert_eq!(tensors.len(), 10);
+        for (meta, values) in listed.tensors().iter().zip(values.chunks(4 * 512)) {
+            let expected: Vec<u8> = values.iter().flat_map(|&value| bytes_of(value)).collect();
+            let tensor = &tensors[&(PathBuf::new(), meta.name.clone())];
+            assert_eq!(tensor.shape, [4, 512]);
+            assert!(tensor.bytes == expected, "`{}` as {dtype}", meta.name);
+        }
+        assert_verifies(&out);
+        rankfold([Path::new("verify"), &out, Path::new("--source"), &model]).assert().code(0);
+        let manifest = std::fs::read_to_string(out.join("rankfold.json")).unwrap();
+        assert!(manifest.contains(r#""dtype_before": "Q4_K""#), "{manifest}");
+    }
+    let [npz, alone] = ["npz", "alone"].map(|name| sandbox.path().join(name));
+    convert(&model, &npz, &["--to", "npz", "--dtype", "f32"], 0);
+    convert(&model, &alone, &["--to", "npz", "--dtype", "f32", "--threads", "1"], 0);
+    support::tree::assert_same(&npz, &alone);
+}
+
+#[test]
+fn blocks_are_refused_where_no_dtype_is_given_and_where_they_cannot_be_decoded() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let [path, out] = ["model.gguf", "out"].map(|name| sandbox.path().join(name));
+    std::fs::write(&path, example(3)).unwrap();
+    let message = convert(&path, &out, &[], 1);
+    assert!(message.contains("tensor `token_embd.weight`: the tensor is stored in blocks"), "{message}");
+    assert!(message.contains("expected floats, found Q8_0") && message.contains("`--dtype f32`"), "{message}");
+    // What is stored as floats needs none.
+    convert(&path, &out, &["--tensors", "norm.weight"], 0);
+    std::fs::remove_dir_all(&out).unwrap();
+    std::fs::write(&path, file(3, [1, 0], &[], &[tensor("grid", &[256], 16, 0)], &[0; 66])).unwrap();
+    for flags in [&[][..], &["--dtype", "f32"]] {
+        let message = convert(&path, &out, flags, 1);
+        assert!(message.contains("found IQ2_XXS") && message.contains("cannot be decoded"), "{message}");
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn every_type_of_ggml_is_listed_and_those_with_an_exact_reference_are_decoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    // Numbers of types that were removed from the format, or never were in it, are refused.
+    let numbers = (0..=3).chain(6..=30).chain([34, 35, 39, 40, 41]);
+    let mut decoded = Vec::new();
+    for number in numbers {
+        let entry = tensor("t", &[256], number, 0);
+        std::fs::write(&path, file(3, [1, 0], &[], &[entry], &[0; 8 * 256])).unwrap();
+        let reader = open(&path).unwrap_or_else(|error| panic!("{number}: {error}"));
+        let dtype = reader.tensors()[0].dtype;
+        let mut elements = 0;
+        let mut take = |bytes: &[u8]| {
+            elements += bytes.len() / dtype.decoded().unwrap_or(dtype).bytes();
+            Ok(())
+        };
+        let outcome = reader.stream_decoded(0, &mut take);
+        assert_eq!(outcome.is_ok(), dtype.block() == 1 || dtype.is_readable(), "{dtype}");
+        if outcome.is_ok() {
+            assert_eq!(elements, 256, "{dtype}");
+            decoded.push(dtype.name());
+        }
+    }
+    assert_eq!(
+        decoded.join(" "),
+        "F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K I8 I16 I32 I64 F64 BF16"
+    );
+    for number in [4, 5, 31, 36, 60] {
+        let content = file(3, [1, 0], &[], &[tensor("t", &[256], number, 0)], &[0; 2048]);
+        assert!(message_of_file("model.gguf", &content).contains("unknown ggml type"), "{number}");
+    }
 }

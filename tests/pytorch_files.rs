@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rankfold::format::Reader;
 use support::files::message_of_file;
-use support::pickles::{archive, dict, number, pickle, tensor, text, zip};
+use support::pickles::{archive, dict, number, pickle, tensor, text, zip, zip_64};
 use support::{fixture, rankfold, tree};
 
 fn open(content: &[u8]) -> Box<dyn Reader> {
@@ -90,6 +90,50 @@ fn wrappers_of_training_scripts_are_taken_off_and_what_is_beside_is_named() {
 }
 
 #[test]
+fn every_wrapper_is_known_and_no_other_is_taken_for_one() {
+    let weights = || tensor("0", 12, 0, &[12], &[1]);
+    for wrapper in ["state_dict", "model_state_dict", "model", "module"] {
+        let state = dict(&[("module.a", weights())]);
+        let beside = ("optimizer", dict(&[("state", dict(&[])), ("lr", number(1))]));
+        let reader = open(&archive(&dict(&[beside, (wrapper, state)]), &[("0", 12)]));
+        assert_eq!(names(reader.as_ref()), ["a"], "{wrapper}");
+        let expected = format!("the weights are those under `{wrapper}`; left out: `optimizer`");
+        assert_eq!(reader.warnings(), [expected]);
+    }
+    // Without tensors under it, it is a key like any other; `module.` stays where one name lacks it.
+    let odd = dict(&[("model", number(1)), ("module.a", weights()), ("b", weights())]);
+    assert_eq!(names(open(&archive(&odd, &[("0", 12)])).as_ref()), ["module.a", "b"]);
+}
+
+#[test]
+fn archives_of_64_bits_and_of_big_endian_storages_are_read() {
+    let pickle = pickle(&dict(&[("a", tensor("0", 3, 0, &[3], &[1]))]));
+    let little: Vec<u8> = [1.5f32, -2.0, 3.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let big: Vec<u8> = [1.5f32, -2.0, 3.0].iter().flat_map(|value| value.to_be_bytes()).collect();
+    for (order, data) in [("little", &little), ("big", &big)] {
+        let entries = [("a/data.pkl", &*pickle), ("a/byteorder", order.as_bytes()), ("a/data/0", data)];
+        let reader = open(&zip_64(&entries));
+        assert_eq!(singles(reader.as_ref(), 0), [1.5, -2.0, 3.0], "{order}");
+        assert_eq!(reader.is_mapped(0), order == "little");
+    }
+    let whole = zip_64(&[("a/data.pkl", &pickle), ("a/data/0", &little)]);
+    // The record of 64 bits, its locator, the end record.
+    let record = whole.len() - 56 - 20 - 22;
+    let with = |place: usize| {
+        let mut changed = whole.clone();
+        changed[place..place + 8].copy_from_slice(&(1u64 << 60).to_le_bytes());
+        message_of_file("weights.bin", &changed)
+    };
+    assert_eq!(with(record + 32), "archive has too many entries: expected at most 1000000, found 1152921504606846976");
+    assert!(with(record + 48).contains("directory of the archive would lie beyond the file"));
+    assert!(with(record + 56 + 8).contains("64-bit end record of the archive would lie beyond the file"));
+    let line = whole.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
+    let extra = line + 46 + "a/data/0".len() + 4;
+    assert!(with(extra + 16).contains("entry of the archive would lie beyond the file"));
+    assert!(with(extra).contains("two lengths"));
+}
+
+#[test]
 fn both_formats_of_the_fixture_hold_the_same() {
     let open = |name: &str| rankfold::format::open(&fixture(name).join("pytorch_model.bin")).unwrap();
     let (new, old) = (open("pytorch"), open("pytorch-legacy"));
@@ -148,6 +192,8 @@ fn other_opcodes_are_refused_by_name() {
     assert_eq!(refusal(b"(ios\nsystem\n"), "opcode that no state dict needs: found INST (0x69)");
     assert!(refusal(b"}\x81").contains("NEWOBJ (0x81)"));
     assert!(refusal(b"\x82\x01").contains("EXT1 (0x82)"));
+    // A decimal of any number of digits.
+    assert!(refusal(&[b"L", &vec![b'9'; 1 << 20][..], b"L\n"].concat()).contains("LONG (0x4c)"));
 }
 
 #[test]
@@ -184,6 +230,19 @@ fn containers_nested_without_end_are_refused() {
 #[test]
 fn too_many_objects_are_refused() {
     assert!(refusal(&vec![b']'; 5_000_000]).contains("pickle makes too many objects: expected at most 4000000"));
+}
+
+#[test]
+fn a_memo_and_a_stack_without_end_are_refused_in_bounded_memory() {
+    // The largest key there is costs no more than the smallest.
+    let sparse = [b"}r\xff\xff\xff\xff0j\xff\xff\xff\xff(".to_vec(), text("a"), tensor("0", 12, 0, &[12], &[1])];
+    let reader = open(&archive(&[&sparse.concat()[..], b"u"].concat(), &[("0", 12)]));
+    assert_eq!(names(reader.as_ref()), ["a"]);
+    assert!(refusal(&vec![b'('; 5_000_000]).contains("stack of the pickle is too deep: expected at most 4000000"));
+    let again = [b"Nq\0".to_vec(), b"h\0".repeat(5_000_000)].concat();
+    assert!(refusal(&again).contains("stack of the pickle is too deep"));
+    let keys: Vec<u8> = (0..4_100_000u32).flat_map(|key| [&[b'r'], &key.to_le_bytes()[..]].concat()).collect();
+    assert!(refusal(&[b"N", &keys[..]].concat()).contains("memo of the pickle is too large"));
 }
 
 #[test]

@@ -100,3 +100,15 @@ fn real_minilm_is_restored_to_its_names_shapes_and_dtypes() {
         assert_eq!(after[name] == *tensor, name.1 != WORDS, "`{}`", name.1);
     }
 }
+
+#[test]
+fn real_minilm_word_table_has_the_errors_of_ggml_in_its_blocks() {
+    for (block_type, expected) in [("q4_0", 0.0859), ("q8_0", 0.0054)] {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        compress(&minilm(), &out, &["--method", "ggml", "--type", block_type]).assert().code(0);
+        let manifest: Value = serde_json::from_slice(&std::fs::read(out.join("rankfold.json")).unwrap()).unwrap();
+        let found = manifest["tables"][0]["errors"]["relative_frobenius"].as_f64().unwrap();
+        assert!((found - expected).abs() <= 5e-5, "{block_type}: expected {expected}, found {found}");
+    }
+}

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rankfold::train::data::vectors::{RANDOM_DEVIATION, initial_table, random_table};
 use rankfold::train::data::{
-    Columns, Dataset, Encoding, Example, FileFormat, Labels, PADDING, ReadOptions, UNKNOWN, Vocabulary, read, split_dev,
+    Casing, Columns, Dataset, Encoding, Example, FileFormat, Labels, PADDING, ReadOptions, UNKNOWN, Vocabulary, read,
+    split_dev,
 };
 
 /// A file in a directory that goes when this does.
@@ -60,7 +61,7 @@ fn the_format_and_the_columns_may_be_named() {
     let options = ReadOptions { format: Some(FileFormat::Csv), columns, ..ReadOptions::default() };
     let file = file("data.txt", "review,label,stars\n\"two\nlines\",x,5\n");
     assert_eq!(read(&file.1, &options).unwrap(), [example("5", "two\nlines")]);
-    assert_eq!(Vocabulary::of(&[example("5", "two\nlines")]).len(), 4);
+    assert_eq!(Vocabulary::of(&[example("5", "two\nlines")], Casing::Keep).len(), 4);
     for (name, format) in FileFormat::ALL {
         assert_eq!(name.parse::<FileFormat>().unwrap(), format);
     }
@@ -126,28 +127,49 @@ fn what_is_no_regular_file_is_refused() {
 
 #[test]
 fn words_are_numbered_by_frequency_and_then_by_bytes() {
-    let vocabulary = Vocabulary::of(&[example("0", "b c B c"), example("0", "a c b")]);
+    let vocabulary = Vocabulary::of(&[example("0", "b c B c"), example("0", "a c b")], Casing::Keep);
     assert_eq!(vocabulary.words(), ["<pad>", "<unk>", "c", "b", "B", "a"]);
     assert_eq!((vocabulary.id("c"), vocabulary.id("C"), vocabulary.id("a")), (2, UNKNOWN, 5));
 }
 
 #[test]
+fn words_in_lower_case_are_one_word_however_they_are_written() {
+    let vocabulary = Vocabulary::of(&[example("0", "What İs WHAT naïve NAÏVE")], Casing::Lower);
+    assert_eq!(vocabulary.words(), ["<pad>", "<unk>", "naïve", "what", "i\u{307}s"]);
+    assert_eq!([vocabulary.id("wHat"), vocabulary.id("NaÏve"), vocabulary.id("<PAD>")], [3, 2, UNKNOWN]);
+    let file = file("vocab.txt", vocabulary.text());
+    assert_eq!(Vocabulary::read(&file.1, Casing::Lower).unwrap(), vocabulary);
+}
+
+#[test]
+fn a_vocabulary_in_lower_case_takes_vectors_whatever_their_case() {
+    let vocabulary = Vocabulary::of(&[example("0", "Paris RIO it")], Casing::Lower);
+    let vectors = file("v.txt", "Paris 1 2\nRio 3 4\nIt 7 8\nit 5 6\n");
+    let table = initial_table(&vectors.1, &vocabulary, 0).unwrap();
+    let row = |word: &str| &table.values[vocabulary.id(word) as usize * 2..][..2];
+    assert_eq!(
+        (table.found, row("paris"), row("rio"), row("it")),
+        (3, &[1.0, 2.0][..], &[3.0, 4.0][..], &[5.0, 6.0][..])
+    );
+}
+
+#[test]
 fn a_text_cannot_name_the_padding() {
-    let vocabulary = Vocabulary::of(&[example("0", "<pad> <unk> x <pad>")]);
+    let vocabulary = Vocabulary::of(&[example("0", "<pad> <unk> x <pad>")], Casing::Keep);
     assert_eq!(vocabulary.words(), ["<pad>", "<unk>", "x"]);
     assert_eq!((vocabulary.id("<pad>"), vocabulary.id("<unk>")), (UNKNOWN, UNKNOWN));
 }
 
 #[test]
 fn a_vocabulary_is_read_back_as_it_was() {
-    let vocabulary = Vocabulary::of(&[example("0", "naïve # <pad> \u{feff}x \u{200b} 日本 a")]);
+    let vocabulary = Vocabulary::of(&[example("0", "naïve # <pad> \u{feff}x \u{200b} 日本 a")], Casing::Keep);
     let file = file("vocab.txt", vocabulary.text());
-    assert_eq!(Vocabulary::read(&file.1).unwrap(), vocabulary);
+    assert_eq!(Vocabulary::read(&file.1, Casing::Keep).unwrap(), vocabulary);
 }
 
 #[test]
 fn vocabularies_that_contradict_themselves_are_refused() {
-    let refused = |text: &str| Vocabulary::read(&file("vocab.txt", text).1).unwrap_err().to_string();
+    let refused = |text: &str| Vocabulary::read(&file("vocab.txt", text).1, Casing::Keep).unwrap_err().to_string();
     for (text, expected) in [
         ("", "line 1 is not what a vocabulary begins with: expected `<pad>`, found ``"),
         ("<pad>\nword\n", "line 2 is not what a vocabulary begins with: expected `<unk>`, found `word`"),
@@ -162,7 +184,7 @@ fn vocabularies_that_contradict_themselves_are_refused() {
 #[test]
 fn sentences_are_cut_padded_and_never_empty() {
     let train = [example("no", "a a b"), example("yes", "a")];
-    let (vocabulary, labels) = (Vocabulary::of(&train), Labels::of(&train));
+    let (vocabulary, labels) = (Vocabulary::of(&train, Casing::Keep), Labels::of(&train));
     let data = [example("yes", "a new b"), example("no", ""), example("no", "b b b b")];
     let dataset = Dataset::encode(&data, &vocabulary, &labels, 3).unwrap();
     assert_eq!(dataset.ids, [2, UNKNOWN, 3, UNKNOWN, PADDING, PADDING, 3, 3, 3]);
@@ -175,7 +197,7 @@ fn sentences_are_cut_padded_and_never_empty() {
 #[test]
 fn a_label_that_the_training_data_lack_is_refused() {
     let train = [example("no", "a"), example("yes", "b")];
-    let (vocabulary, labels) = (Vocabulary::of(&train), Labels::of(&train));
+    let (vocabulary, labels) = (Vocabulary::of(&train, Casing::Keep), Labels::of(&train));
     let error = Dataset::encode(&[example("no", "a"), example("maybe", "b")], &vocabulary, &labels, 4).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -208,7 +230,7 @@ fn a_tenth_is_set_apart_by_the_seed_and_nothing_is_lost() {
 const VECTORS: &str = "the 1 2\nfilm 3 4\nFilm 5 6\nthe 9 9\nunused 7 8\nunread nan 1\n";
 
 fn table(vectors: &str, text: &str, seed: u64) -> (Vocabulary, Vec<Vec<f32>>, usize) {
-    let vocabulary = Vocabulary::of(&[example("0", text)]);
+    let vocabulary = Vocabulary::of(&[example("0", text)], Casing::Keep);
     let table = initial_table(&file("vectors.txt", vectors).1, &vocabulary, seed).expect("the vectors are read");
     let rows = table.values.chunks(table.columns).map(<[f32]>::to_vec).collect();
     (vocabulary, rows, table.found)
@@ -234,7 +256,7 @@ fn word2vec_text_and_binary_give_the_same_table_as_glove_text() {
         binary.extend(vector.iter().flat_map(|number| number.to_le_bytes()));
         binary.push(b'\n');
     }
-    let vocabulary = Vocabulary::of(&[example("0", "the film it")]);
+    let vocabulary = Vocabulary::of(&[example("0", "the film it")], Casing::Keep);
     let of = |content: &[u8]| initial_table(&file("v.txt", content).1, &vocabulary, 5).unwrap();
     assert_eq!(of(word2vec.as_bytes()), of(glove.as_bytes()));
     assert_eq!(of(&binary), of(glove.as_bytes()));
@@ -260,19 +282,20 @@ fn words_without_a_vector_are_drawn_on_the_scale_of_the_others() {
 #[test]
 fn vectors_that_cannot_serve_are_refused() {
     let refused = |vectors: &str, text: &str| {
-        let vocabulary = Vocabulary::of(&[example("0", text)]);
+        let vocabulary = Vocabulary::of(&[example("0", text)], Casing::Keep);
         initial_table(&file("v.txt", vectors).1, &vocabulary, 0).unwrap_err().to_string()
     };
     assert!(refused(VECTORS, "elsewhere").ends_with("no word of the training data has a vector"));
     assert!(refused(VECTORS, "unread").ends_with("the vector of `unread` is not finite"));
     let no_words = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/numpy/table.npy");
-    let error = initial_table(&no_words, &Vocabulary::of(&[example("0", "a")]), 0).unwrap_err();
+    let error = initial_table(&no_words, &Vocabulary::of(&[example("0", "a")], Casing::Keep), 0).unwrap_err();
     assert!(error.to_string().ends_with("the file has no words beside its vectors"), "{error}");
 }
 
 #[test]
 fn a_random_table_follows_from_its_seed_and_leaves_the_padding_at_zero() {
-    let vocabulary = Vocabulary::of(&[example("0", &(0..500).map(|n| format!("{n} ")).collect::<String>())]);
+    let vocabulary =
+        Vocabulary::of(&[example("0", &(0..500).map(|n| format!("{n} ")).collect::<String>())], Casing::Keep);
     let table = random_table(&vocabulary, 20, 7);
     assert_eq!(table.values.len(), 502 * 20);
     assert!(table.values[..20].iter().all(|&value| value == 0.0));
@@ -289,14 +312,15 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         format in prop::sample::select(FileFormat::ALL.map(|(_, format)| format).to_vec()),
         encoding in prop::sample::select(Encoding::ALL.map(|(_, encoding)| encoding).to_vec()),
+        casing in prop::sample::select(vec![Casing::Lower, Casing::Keep]),
     ) {
         let options = ReadOptions { format: Some(format), encoding, columns: Columns::default() };
         if let Ok(examples) = read(&file("data", &bytes).1, &options) {
-            let (vocabulary, labels) = (Vocabulary::of(&examples), Labels::of(&examples));
+            let (vocabulary, labels) = (Vocabulary::of(&examples, casing), Labels::of(&examples));
             let dataset = Dataset::encode(&examples, &vocabulary, &labels, 5).unwrap();
             prop_assert!(dataset.lengths.iter().all(|&length| (1..=5).contains(&length)));
             prop_assert!(dataset.ids.iter().all(|&id| (id as usize) < vocabulary.len()));
-            prop_assert_eq!(Vocabulary::read(&file("vocab.txt", vocabulary.text()).1).unwrap(), vocabulary);
+            prop_assert_eq!(Vocabulary::read(&file("vocab.txt", vocabulary.text()).1, casing).unwrap(), vocabulary);
         }
     }
 }

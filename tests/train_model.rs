@@ -149,7 +149,7 @@ fn every_kind_of_embedding_learns_what_can_be_learnt() {
         for (kind, embedding) in &kinds {
             let mut own = classifier(architecture, embedding.clone());
             let before = evaluate(&own, &test).unwrap().accuracy;
-            let history = fit(&mut own, &train, &dev, &settings(1e-2, 15), &mut Silent).unwrap();
+            let history = fit(&mut own, &train, &dev, &settings(1e-2, 15), None, &mut Silent).unwrap();
             let after = evaluate(&own, &test).unwrap().accuracy;
             assert!(after > 0.9 && after > before, "{architecture} {kind}: {before} {after} {history:?}");
             let best = history.best().unwrap();
@@ -169,7 +169,7 @@ fn same_seed_gives_the_same_numbers_on_any_number_of_threads() {
             pool.install(|| {
                 let mut own = classifier(architecture, factors());
                 let settings = FitSettings { seed, ..settings(1e-2, 3) };
-                let history = fit(&mut own, &train, &dev, &settings, &mut Silent).unwrap();
+                let history = fit(&mut own, &train, &dev, &settings, None, &mut Silent).unwrap();
                 let (left, right) = own.embedding().masters();
                 (history, left.clone(), right.cloned(), own.parameters().to_vec())
             })
@@ -186,7 +186,7 @@ fn embedding_alone_is_trained_where_that_is_asked_for() {
     let mut own = classifier("dan", factors());
     let before = own.clone();
     let settings = FitSettings { scope: Scope::Embedding, ..settings(1e-2, 2) };
-    fit(&mut own, &train, &dev, &settings, &mut Silent).unwrap();
+    fit(&mut own, &train, &dev, &settings, None, &mut Silent).unwrap();
     assert_eq!(own.parameters(), before.parameters());
     assert_ne!(own.embedding().masters(), before.embedding().masters());
 }
@@ -220,7 +220,7 @@ fn a_rate_that_is_too_large_is_an_error_not_a_model_of_nan() {
     let mut own = classifier("dan", dense());
     let mut settings = settings(1e30, 5);
     settings.optimizer = rankfold::train::optimizer::find("sgd").unwrap();
-    let error = fit(&mut own, &train, &dev, &settings, &mut Silent).unwrap_err();
+    let error = fit(&mut own, &train, &dev, &settings, None, &mut Silent).unwrap_err();
     assert_eq!(error.kind(), rankfold::ErrorKind::NonFinite);
     assert!(error.hint_text().unwrap().contains("smaller learning rate"), "{error}");
 }

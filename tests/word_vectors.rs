@@ -163,6 +163,56 @@ fn a_line_without_an_end_is_refused_in_bounded_memory() {
 }
 
 #[test]
+fn text_cut_anywhere_has_whole_rows_or_is_refused() {
+    let glove = b"the 0.5 -1.25\nof 1.5 2.5\nin 3.5 4.5\n";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("v.txt");
+    for (header, whole) in [("", &glove[..]), ("3 2\n", glove)] {
+        let whole = [header.as_bytes(), whole].concat();
+        for length in 1..whole.len() - 1 {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let Ok(reader) = open(&path) else { continue };
+            // A number that is cut is one; a header tells that there are fewer rows.
+            let rows = whole[header.len()..length].iter().filter(|byte| **byte == b'\n').count();
+            let found = reader.tensors()[0].shape[0];
+            assert!(found == rows || found == rows + 1, "{length} bytes");
+            assert!(header.is_empty() || found == 3, "{length} bytes");
+        }
+    }
+    // Within the last row, of which a number is missing, beyond the lines that tell d.
+    let long: Vec<u8> = (0..200).flat_map(|row| format!("w{row} 0.5 1.5\n").into_bytes()).collect();
+    assert!(decoding_error("v.txt", &long[..long.len() - 5]).contains("line 200 is too short"));
+}
+
+#[test]
+fn vectors_alone_in_a_directory_are_its_weights_whatever_they_are_called() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let shapes = |name: &str| {
+        let checkpoint = rankfold::checkpoint::Checkpoint::open(&sandbox.path().join(name)).map_err(|e| e.to_string());
+        checkpoint.map(|checkpoint| checkpoint.tensors().map(|(_, meta)| meta.shape.clone()).collect::<Vec<_>>())
+    };
+    let put = |name: &str, content: &[u8]| {
+        let path = sandbox.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    put("glove/vectors.50d.txt", b"a 1 2 3\nb 4 5 6\n");
+    put("glove/README.md", b"# Vectors\nof two words\n");
+    assert_eq!(shapes("glove"), Ok(vec![vec![2, 3]]));
+    put("text/vectors.vec", b"2 3\na 1 2 3\nb 4 5 6\n");
+    assert_eq!(shapes("text"), Ok(vec![vec![2, 3]]));
+    put("binary/vectors.bin", &word2vec(&[("a", [0.5, 3.0])], "\n"));
+    put("binary/vocab.txt", b"a\n");
+    assert_eq!(shapes("binary"), Ok(vec![vec![1, 2]]));
+    let model = Model { words: vec!["</s>", "ab"], buckets: 2, quantized: true };
+    put("quantized/model.ftz", &model.bytes());
+    assert_eq!(shapes("quantized"), Ok(vec![vec![2, 4], vec![2, 4], vec![1, 4]]));
+    put("glove/other.txt", b"a 1 2 3\n");
+    let message = shapes("glove").unwrap_err();
+    assert!(message.contains("several files") && message.contains("`other.txt`, `vectors.50d.txt`"), "{message}");
+}
+
+#[test]
 fn an_empty_file_and_one_without_numbers_are_refused() {
     assert_eq!(message_of_file("v.vec", b""), "the file is empty");
     assert_eq!(message_of_file("v.vec", b"\n\n"), "there is no word in the file");

@@ -105,6 +105,37 @@ fn a_table_of_a_model_gets_the_words_of_the_vocabulary_beside_it() {
 }
 
 #[test]
+fn a_table_in_any_format_gets_the_words_of_the_vocabulary_beside_it() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let (path, rows) = source(sandbox.path());
+    let (_, _, numbers) = content(&path);
+    let vocabulary: String = (0..rows).map(|row| format!("word{row}\n")).collect();
+    let formats = WRITERS.iter().filter(|format| format.table_of_words().is_none());
+    for format in formats {
+        let [table, out] = ["table", "out"].map(|kind| sandbox.path().join(format!("{}-{kind}", format.name())));
+        convert(&path, &table, &["--to", format.name()], 0);
+        // The table alone, as it lies on somebody's disk, with the words as they are.
+        for name in tree::names(&table) {
+            if ["rankfold.json", "SHA256SUMS", "word_vectors.py", "rankfold_codecs.py"].contains(&name.as_str()) {
+                std::fs::remove_file(table.join(name)).unwrap();
+            }
+        }
+        std::fs::write(table.join("vocab.txt"), &vocabulary).unwrap();
+        convert(&table, &out, &["--to", "word2vec-binary"], 0);
+        let file = tree::names(&out).into_iter().find(|name| name.ends_with(".bin")).unwrap();
+        let (_, words, found) = content(&out.join(file));
+        assert!(found == numbers && words.iter().map(|word| std::str::from_utf8(word).unwrap()).eq(vocabulary.lines()));
+    }
+    // A pickle with its words.
+    let model = sandbox.path().join("pickle");
+    std::fs::create_dir(&model).unwrap();
+    std::fs::copy(fixture("pytorch").join("pytorch_model.bin"), model.join("pytorch_model.bin")).unwrap();
+    std::fs::write(model.join("vocab.txt"), vocabulary.lines().take(120).collect::<Vec<_>>().join("\n")).unwrap();
+    let flags = ["--to", "glove-text", "--tensors", "bert.embeddings.word_embeddings.weight"];
+    convert(&model, &sandbox.path().join("pickle-out"), &flags, 0);
+}
+
+#[test]
 fn what_the_format_has_no_place_for_is_refused_with_the_word_and_the_row() {
     let sandbox = tempfile::tempdir().unwrap();
     let refusal = |lines: &str, flags: &[&str]| {

@@ -106,9 +106,9 @@ impl ShardIndex {
         names: &HashMap<String, TensorId>,
     ) -> Result<Vec<String>> {
         for (name, shard) in &self.weight_map {
-            let found = match names.get(name) {
-                Some(id) if shards[id.shard].path == *shard => continue,
-                Some(id) => format!("it in {}", paths::quote(&shards[id.shard].path)),
+            let found = match names.get(name).and_then(|id| shards.get(id.shard)) {
+                Some(found) if found.path == *shard => continue,
+                Some(found) => format!("it in {}", paths::quote(&found.path)),
                 None => "it in no shard".to_owned(),
             };
             return Err(Error::new(ErrorKind::Malformed, "tensor is not where the index says")

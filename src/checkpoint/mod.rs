@@ -7,6 +7,9 @@
 //!
 //! Nothing depends on the order in which the file system lists names.
 
+// What is read here comes from strangers. Tests may panic, which is how they fail.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod config;
 mod index;
 mod paths;
@@ -96,7 +99,8 @@ impl Shard {
 
     /// Bytes of the file and of its data files.
     pub fn bytes(&self) -> u64 {
-        self.reader.file_bytes().len() as u64 + self.reader.data_files().iter().map(|file| file.bytes).sum::<u64>()
+        let own = self.reader.file_bytes().len() as u64;
+        self.reader.data_files().iter().fold(own, |sum, file| sum.saturating_add(file.bytes))
     }
 }
 
@@ -214,6 +218,7 @@ impl Checkpoint {
     }
 
     /// Name, dtype and shape of a tensor of this checkpoint.
+    #[expect(clippy::indexing_slicing, reason = "an id is one that this checkpoint gave")]
     pub fn meta(&self, id: TensorId) -> &TensorMeta {
         &self.shards[id.shard].reader.tensors()[id.index]
     }
@@ -222,11 +227,13 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where the elements have to be decoded and cannot be.
+    #[expect(clippy::indexing_slicing, reason = "an id is one that this checkpoint gave")]
     pub fn bytes(&self, id: TensorId) -> Result<Cow<'_, [u8]>> {
         self.shards[id.shard].reader.bytes(id.index)
     }
 
     /// Whether [`Checkpoint::bytes`] of a tensor lie in the file as they are and cost no memory.
+    #[expect(clippy::indexing_slicing, reason = "an id is one that this checkpoint gave")]
     pub fn is_mapped(&self, id: TensorId) -> bool {
         self.shards[id.shard].reader.is_mapped(id.index)
     }
@@ -235,6 +242,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where the elements have to be decoded and cannot be.
+    #[expect(clippy::indexing_slicing, reason = "an id is one that this checkpoint gave")]
     pub fn digest(&self, id: TensorId) -> Result<String> {
         let mut hasher = Sha256::new();
         self.shards[id.shard].reader.stream(id.index, &mut |bytes| {
@@ -248,6 +256,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16.
+    #[expect(clippy::indexing_slicing, reason = "an id is one that this checkpoint gave")]
     pub fn rows(&self, id: TensorId) -> Result<Box<dyn Rows + '_>> {
         let reader = &self.shards[id.shard].reader;
         reader.rows(id.index).map_err(|error| error.at(self.shard_path(id)).tensor(&self.meta(id).name))
@@ -268,6 +277,7 @@ impl Checkpoint {
     }
 
     /// Path of the file that holds a tensor of this checkpoint.
+    #[expect(clippy::indexing_slicing, reason = "an id is one that this checkpoint gave")]
     pub fn shard_path(&self, id: TensorId) -> PathBuf {
         self.root.join(&self.shards[id.shard].path)
     }
@@ -332,11 +342,12 @@ fn names(root: &Path, shards: &[Shard]) -> Result<HashMap<String, TensorId>> {
                 Entry::Vacant(entry) => entry.insert(TensorId { shard, index }),
                 Entry::Occupied(entry) => {
                     let other: &TensorId = entry.get();
+                    let other = shards.get(other.shard).map_or(Path::new(""), |shard| &shard.path);
                     return Err(Error::new(ErrorKind::Malformed, "tensor is in two shards")
                         .at(root.join(path))
                         .tensor(&meta.name)
                         .expected("one tensor of each name")
-                        .found(format!("another in {}", paths::quote(&shards[other.shard].path))));
+                        .found(format!("another in {}", paths::quote(other))));
                 }
             };
         }

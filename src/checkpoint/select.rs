@@ -84,6 +84,9 @@ pub(super) fn in_directory(root: &Path, files: &[PathBuf]) -> Result<Weights> {
             }
         }
     }
+    if let Some(file) = by_content(root, files)? {
+        return Ok(Weights::Files(vec![file]));
+    }
     let extensions: Vec<_> = endings().map(|(_, extension)| format!("`*.{extension}`")).collect();
     let error = Error::new(ErrorKind::Selection, "no weights in the directory")
         .at(root)
@@ -140,6 +143,24 @@ fn in_folder(root: &Path, files: &[PathBuf], folder: &Path) -> Result<Option<Wei
         }
     }
     Ok(None)
+}
+
+/// The one file directly in the directory that a format knows by its content, for directories whose names tell nothing:
+/// GloVe's text ends in `.txt`, as vocabularies do.
+fn by_content(root: &Path, files: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let is_known = |file: &&PathBuf| {
+        let known = |(head, size): (Vec<u8>, u64)| FORMATS.iter().any(|format| format.recognizes(&head, size));
+        file.parent() == Some(Path::new("")) && !is_weights(file) && limits::probe(&root.join(file)).is_ok_and(known)
+    };
+    match files.iter().filter(is_known).collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [file] => Ok(Some(file.clone())),
+        ref found => Err(Error::new(ErrorKind::Selection, "several files in the directory could be its weights")
+            .at(root)
+            .expected("one")
+            .found(paths::list(found.iter().copied(), |path| paths::quote(path)))
+            .hint("pass the file that is meant")),
+    }
 }
 
 /// The folders of the modules of a sentence-transformers model, in their order.

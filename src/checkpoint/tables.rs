@@ -1,5 +1,7 @@
 //! The embedding tables of an open checkpoint.
 
+#![expect(clippy::indexing_slicing, reason = "candidates are numbered as the tensors that `listed` gives")]
+
 use super::{Checkpoint, TensorId};
 use crate::error::Result;
 use crate::format::TensorUse;

@@ -46,7 +46,7 @@ impl Walk<'_> {
         let list = fs::read_dir(&full).map_err(|error| Error::io("cannot list", &full, error))?;
         for entry in list {
             let entry = entry.map_err(|error| Error::io("cannot list", &full, error))?;
-            self.entries += 1;
+            self.entries = self.entries.saturating_add(1);
             if self.entries > limits::MAX_FILES {
                 return Err(Error::new(ErrorKind::Unsupported, "too many files below the directory")
                     .at(self.root)

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Train a classifier of sentences
     #[cfg(feature = "train")]
     Train(Box<super::train::TrainArgs>),
+    /// Train a compressed classifier, and store it compressed as it was
+    #[cfg(feature = "train")]
+    Retrain(Box<super::retrain::RetrainArgs>),
     /// Measure a classifier, dense or compressed, on labelled sentences
     #[cfg(feature = "train")]
     Evaluate(super::evaluate::EvaluateArgs),
@@ -190,7 +193,7 @@ pub(crate) struct ConvertArgs {
           value_parser = rankfold::format::WRITERS.iter().map(|format| format.name()).collect::<Vec<_>>())]
     pub(crate) to: String,
 
-    /// Cast every tensor of F64, F32, F16 or BF16 to this dtype
+    /// Cast every tensor of F64, F32, F16 or BF16 to this dtype, and decode blocks of a GGUF to it
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) dtype: Option<FactorDtype>,
 

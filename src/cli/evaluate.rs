@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use rankfold::train::checkpoint;
-use rankfold::train::data::{Dataset, Encoding, ReadOptions, read};
+use rankfold::output::write_file;
+use rankfold::train::checkpoint::{self, TrainedModel};
+use rankfold::train::data::{Dataset, read};
 use rankfold::train::evaluate;
+use rankfold::train::model::{Batch, largest};
 use serde_json::json;
 
 use super::Outcome;
+use super::data::DataArgs;
 use super::output::{print, print_json};
 
 #[derive(Debug, Args)]
@@ -22,9 +25,12 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
 
-    /// Encoding of the data: utf-8 or latin1
-    #[arg(long, value_name = "NAME", default_value = "utf-8")]
-    pub(crate) encoding: Encoding,
+    #[command(flatten)]
+    format: DataArgs,
+
+    /// Write one JSON object a sentence to this new file: its label, the label given, and the logits
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
 
     /// One JSON document on standard output
     #[arg(long)]
@@ -33,12 +39,16 @@ pub(crate) struct EvaluateArgs {
 
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     let model = checkpoint::open(&args.path)?;
-    let examples = read(&args.data, &ReadOptions { encoding: args.encoding, ..ReadOptions::default() })?;
-    let dataset = Dataset::encode(&examples, &model.vocabulary, &model.labels, model.max_tokens)?;
+    let examples = read(&args.data, &args.format.options())?;
+    let dataset = Dataset::encode(&examples, &model.vocabulary, &model.labels, model.max_tokens)
+        .map_err(|error| error.at(&args.data))?;
     let start = Instant::now();
     let scores = evaluate(&model.classifier, &dataset)?;
     let speed = dataset.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
     let labels = model.labels.names();
+    if let Some(path) = &args.predictions {
+        write_file(path, predictions(&model, &dataset)?.as_bytes())?;
+    }
     if args.json {
         print_json(&json!({ "labels": labels, "scores": scores, "sentences_per_second": speed }))?;
         return Ok(Outcome::Done);
@@ -54,4 +64,20 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     }
     print(&text)?;
     Ok(Outcome::Done)
+}
+
+/// A line for each sentence.
+fn predictions(model: &TrainedModel, dataset: &Dataset) -> anyhow::Result<String> {
+    let labels = model.labels.names();
+    let mut text = String::new();
+    for sentence in 0..dataset.len() {
+        let logits = model.classifier.logits(Batch::new(dataset, &[sentence]))?.concat();
+        let line = json!({
+            "label": labels[dataset.labels[sentence] as usize],
+            "given": labels[largest(&logits) as usize],
+            "logits": logits,
+        });
+        writeln!(text, "{line}")?;
+    }
+    Ok(text)
 }

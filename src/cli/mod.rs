@@ -4,6 +4,8 @@ mod args;
 mod compare;
 mod compress;
 mod convert;
+#[cfg(feature = "train")]
+mod data;
 mod diff;
 #[cfg(feature = "train")]
 mod evaluate;
@@ -14,11 +16,15 @@ mod output;
 #[cfg(feature = "train")]
 mod reproduce;
 mod restore;
+#[cfg(feature = "train")]
+mod retrain;
 mod schedule;
 mod settings;
 mod signals;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
+mod training;
 mod verify;
 
 use std::process::ExitCode;
@@ -72,6 +78,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Schedule(args) => schedule::run(args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(args, &terminal),
+        #[cfg(feature = "train")]
+        Command::Retrain(args) => retrain::run(args, &terminal),
         #[cfg(feature = "train")]
         Command::Evaluate(args) => evaluate::run(args),
         #[cfg(feature = "train")]

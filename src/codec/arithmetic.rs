@@ -1,6 +1,6 @@
 //! How the rows of an encoded table follow from its parts, in operations that every runtime of models has.
 
-use super::Setting;
+use super::{Granularity, Setting};
 use crate::error::{Error, ErrorKind};
 
 /// The arithmetic of a decoder that needs no code of ours. Parts are numbered as the codec stores them; every number is
@@ -9,12 +9,12 @@ use crate::error::{Error, ErrorKind};
 pub enum Arithmetic {
     /// Row v is row v of part 0.
     Values,
-    /// Row v is `(part 0 - part 2) * part 1`, each at row v: codes `[V, d]`, zero points and scales `[V, 1]`.
+    /// Row v is `(part 0 - part 2) * part 1`, each at row v: codes `[V, d]`, zero points and scales `[V, groups]`.
     Scaled {
         /// Whether there are zero points.
         has_zero_points: bool,
-        /// Whether zero points and scales are one for each row, not one for the table (`[1]`).
-        per_row: bool,
+        /// Which columns share a scale and a zero point; for the whole table there is one of each (`[1]`).
+        granularity: Granularity,
     },
     /// Row v is row v of part 0 `[V, k]` times part 1 `[d, k]` transposed.
     Product,

@@ -35,6 +35,10 @@ impl Codec for LowRank {
          Matrix Factorization, AAAI 2019, arXiv 1811.00641"
     }
 
+    fn is_factor_pair(&self) -> bool {
+        true
+    }
+
     fn resolve(&self, table: &Table<'_>, options: &Options, target: DirectTarget) -> Result<Setting> {
         let (height, width) = table.rows.shape();
         let rank = match target {

@@ -227,6 +227,11 @@ pub trait Codec: Sync {
         false
     }
 
+    /// Whether the parts are plain numbers that can be trained as they are: A `[V, k]` and B transposed `[d, k]`.
+    fn is_factor_pair(&self) -> bool {
+        false
+    }
+
     /// How other loaders read the parts of a table of `columns` at `setting`; `None` where they cannot, and have to
     /// fail on the shape of what they find.
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {

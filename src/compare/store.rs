@@ -72,16 +72,20 @@ impl Encoded {
         self.measured
     }
 
+    /// The parts, in the codec's order: what each is, and its bytes.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.point.parts.iter().zip(&self.spans).map(|(meta, span)| {
+            let range = span.start as usize..(span.start + span.len) as usize;
+            Part { meta, bytes: &self.bytes[range] }
+        })
+    }
+
     /// The table as `codec`, the one that encoded it, reads it back.
     ///
     /// # Errors
     /// What decoding reports.
     pub fn decode(&self, codec: &dyn Codec) -> Result<Box<dyn Rows + '_>> {
-        let parts = self.point.parts.iter().zip(&self.spans).map(|(meta, span)| {
-            let range = span.start as usize..(span.start + span.len) as usize;
-            Part { meta, bytes: &self.bytes[range] }
-        });
-        codec.decode(&self.point.setting, &parts.collect::<Vec<_>>())
+        codec.decode(&self.point.setting, &self.parts().collect::<Vec<_>>())
     }
 }
 

@@ -202,7 +202,7 @@ fn transpose(meta: &TensorMeta, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The text of a relative path, with `/`.
-pub(super) fn path_text(path: &Path) -> Result<String> {
+pub(crate) fn path_text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "the name is not UTF-8 and cannot stand in a manifest")
             .at(path)
@@ -211,7 +211,7 @@ pub(super) fn path_text(path: &Path) -> Result<String> {
 }
 
 /// Copies the companions of `checkpoint` that are kept, never the records of an earlier run, and gives their records.
-pub(super) fn copy_companions(
+pub(crate) fn copy_companions(
     checkpoint: &Checkpoint,
     directory: &Path,
     is_kept: &dyn Fn(&Path) -> bool,
@@ -273,13 +273,14 @@ pub(super) fn write_index(
 }
 
 /// Writes a small file whole, and gives its record.
-pub(super) fn write_small(directory: &Path, path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+pub(crate) fn write_small(directory: &Path, path: &Path, bytes: &[u8]) -> Result<FileRecord> {
     write_file(&directory.join(path), bytes)?;
     Ok(FileRecord { path: path_text(path)?, bytes: bytes.len() as u64, sha256: digest(bytes), tensors: None })
 }
 
 /// Writes the manifest, then `SHA256SUMS`; gives the manifest's digest.
-pub(super) fn write_manifest(manifest: &Manifest, directory: &Path) -> Result<String> {
+pub(crate) fn write_manifest(manifest: &Manifest, directory: &Path) -> Result<String> {
+    manifest.check()?;
     let text = manifest.to_text()?;
     write_file(&directory.join(MANIFEST_NAME), text.as_bytes())?;
     let sha256 = digest(text.as_bytes());

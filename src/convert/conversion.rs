@@ -29,7 +29,7 @@ const SAFETENSORS: &str = "safetensors";
 pub struct ConversionRequest {
     /// Name of the format, one of [`WRITERS`].
     pub format: String,
-    /// Element type of every tensor of floats; its own unless given.
+    /// Element type of every tensor of floats, blocks of them included; its own unless given, which blocks cannot keep.
     pub dtype: Option<Dtype>,
     /// Globs of the tensors to take; all where there is none.
     pub tensors: Vec<String>,
@@ -260,10 +260,11 @@ impl<'a> Job<'a> {
     fn cast(&self, item: &Item, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<(Errors, u64)> {
         let from = self.checkpoint.meta(item.id);
         let place = |error: Error| error.at(self.checkpoint.shard_path(item.id)).tensor(&from.name);
-        let mut cast = Cast::new(from.dtype, item.meta.dtype, self.request.allow_overflow);
+        let numbers = from.dtype.decoded().unwrap_or(from.dtype);
+        let mut cast = Cast::new(numbers, item.meta.dtype, self.request.allow_overflow);
         let mut out = Vec::new();
         let reader = self.checkpoint.shards()[item.id.shard].reader();
-        reader.stream(item.id.index, &mut |bytes| {
+        reader.stream_decoded(item.id.index, &mut |bytes| {
             for piece in bytes.chunks(Cast::PIECE) {
                 observer.check()?;
                 out.clear();

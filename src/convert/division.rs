@@ -74,6 +74,19 @@ fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
     globs.iter().map(compile).collect()
 }
 
+/// Blocks have no place in any format that is written, and become numbers only where the user says of which dtype.
+fn undecoded(meta: &TensorMeta) -> Error {
+    let error = Error::new(ErrorKind::Unsupported, "the tensor is stored in blocks, which no format written here has")
+        .tensor(&meta.name)
+        .expected("floats")
+        .found(meta.dtype.name());
+    if meta.dtype.is_readable() {
+        error.hint("decode it with `--dtype f32`, which is exact, or with `f16` or `bf16`")
+    } else {
+        error.hint("this type cannot be decoded: take the other tensors with `--tensors`")
+    }
+}
+
 /// Which tensors are taken, what they are called and what dtype they get.
 pub(super) fn divide(checkpoint: &Checkpoint, request: &ConversionRequest) -> Result<Division> {
     let globs = matchers(&request.tensors)?;
@@ -114,8 +127,15 @@ pub(super) fn divide(checkpoint: &Checkpoint, request: &ConversionRequest) -> Re
             continue;
         }
         stored.insert(first, name.clone());
-        let dtype = request.dtype.filter(|_| meta.dtype.is_table_float()).unwrap_or(meta.dtype);
+        let dtype = request.dtype.filter(|_| meta.dtype.is_readable()).unwrap_or(meta.dtype);
+        if dtype.block() > 1 {
+            return Err(undecoded(meta).at(checkpoint.shard_path(id)));
+        }
         division.items.push(Item { id, meta: TensorMeta { name, dtype, shape: meta.shape.clone() } });
+    }
+    if division.items.is_empty() {
+        // An output without weights could be opened by nobody, this program included.
+        return Err(Error::new(ErrorKind::Selection, "no tensor to convert").at(checkpoint.root()));
     }
     if let Some((rename, _)) = request.renames.iter().zip(used).find(|(_, used)| !used) {
         return Err(unused("renaming fits no tensor that is taken", &rename.to_string()));

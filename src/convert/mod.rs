@@ -21,6 +21,8 @@ use crate::checkpoint::{Checkpoint, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 
+#[cfg(feature = "train")]
+pub(crate) use assembly::{copy_companions, path_text, write_manifest, write_small};
 pub use auto::AUTO;
 pub use carrier::{CARRIERS, Carrier, Encoded, LOADER, Placed, Slot, choices as carrier_choices};
 pub use compress::{Prepared, Request};
@@ -37,7 +39,7 @@ pub struct Finished {
     pub manifest_sha256: String,
 }
 
-fn generator() -> Generator {
+pub(crate) fn generator() -> Generator {
     Generator { name: "rankfold".into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
@@ -94,7 +96,7 @@ fn own_manifest(checkpoint: &Checkpoint) -> Result<Option<String>> {
 
 /// Refuses a destination that is the source, lies in it, or contains it: the output would become its own input, or
 /// replace it.
-fn refuse_overlap(source: &Checkpoint, destination: &Path) -> Result<()> {
+pub(crate) fn refuse_overlap(source: &Checkpoint, destination: &Path) -> Result<()> {
     let Ok(root) = source.root().canonicalize() else { return Ok(()) };
     // The destination need not exist yet; what exists of the way to it decides.
     let parent = match destination.parent() {

@@ -28,7 +28,7 @@ const BLOCK_VALUES: usize = 1 << 20;
 /// what its manifest says; [`ErrorKind::Output`] where `destination` cannot be made.
 pub fn restore(source: &Path, destination: &Path, replace: Replace, observer: &dyn Observer) -> Result<Finished> {
     let (manifest, bytes) = Manifest::read(source)?;
-    if manifest.operation == Operation::Restore {
+    if matches!(manifest.operation, Operation::Restore | Operation::Train) {
         return Err(Error::new(ErrorKind::Unsupported, "nothing to restore: its tables are dense").at(source));
     }
     let checkpoint = crate::manifest::open(source)?;
@@ -93,7 +93,9 @@ impl Job<'_> {
     fn shards(&self) -> Result<Vec<OutputShard<'_>>> {
         match self.manifest.operation {
             Operation::Retrain => self.shards_as_they_are(),
-            Operation::Compress | Operation::Restore | Operation::Convert => self.shards_of_the_original(),
+            Operation::Compress | Operation::Restore | Operation::Convert | Operation::Train => {
+                self.shards_of_the_original()
+            }
         }
     }
 
@@ -266,7 +268,9 @@ impl Job<'_> {
         let text = configuration.text();
         let without = match self.manifest.operation {
             Operation::Retrain => config::remove_reformatted(text),
-            Operation::Compress | Operation::Restore | Operation::Convert => config::remove(text, &additions),
+            Operation::Compress | Operation::Restore | Operation::Convert | Operation::Train => {
+                config::remove(text, &additions)
+            }
         };
         let text = without.as_deref().unwrap_or(text);
         if without.is_none() && !self.manifest.tables.is_empty() {

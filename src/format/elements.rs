@@ -1,5 +1,11 @@
 //! The elements of a tensor as a file stores them: in any order, in either byte order; gathered on reading.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a loop over every element: places follow from extents and strides that were checked against the bytes"
+)]
+
 use std::borrow::Cow;
 use std::ops::Range;
 

@@ -45,6 +45,11 @@ pub const MAX_NESTING: usize = 32;
 /// Bytes of the header of a .npy file. NumPy itself stops at 10,000 unless told otherwise.
 pub const MAX_NPY_HEADER: usize = 1 << 20;
 
+/// Names under which one stored tensor or table may stand in the original. Each is a copy to be written when that is
+/// restored, and a manifest of 64 MiB has room for hundreds of thousands; checkpoints tie two to five, or a layer to
+/// every depth.
+pub const MAX_TIED: usize = 256;
+
 /// Files below the directory of a checkpoint.
 pub const MAX_FILES: usize = 100_000;
 
@@ -85,7 +90,7 @@ pub(crate) fn read(path: &Path, cap: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too long, also one that grows while it is read.
-    file.take(cap + 1).read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
+    file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
     if bytes.len() as u64 > cap {
         return Err(Error::new(ErrorKind::Unsupported, "file is too long")
             .at(path)

@@ -2,6 +2,9 @@
 //!
 //! A format opens a file by mapping it and reading its header; a tensor's bytes are touched only when asked for.
 
+// What is read here comes from strangers. Tests may panic, which is how they fail.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod elements;
 pub mod gguf;
 pub mod limits;
@@ -106,11 +109,22 @@ pub trait Reader: Send + Sync {
         take(&self.bytes(index)?)
     }
 
+    /// Gives `take` the numbers that tensor `index` stands for: packed elements of the type that
+    /// [`Dtype::decoded`](crate::tensor::Dtype::decoded) names, row-major, little-endian, in order, in pieces of bounded
+    /// size where blocks are decoded. To be overridden by formats with block types; other types are their own numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the block type cannot be decoded; as [`Reader::stream`].
+    fn stream_decoded(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.stream(index, take)
+    }
+
     /// The numbers of tensor `index`, a block of rows at a time: for tables that are decoded, too, in memory that
     /// does not grow with them. To be overridden by formats that do not store every table packed.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where it is no matrix of F64, F32, F16 or BF16.
+    #[expect(clippy::indexing_slicing, reason = "the index is that of a tensor that this reader lists")]
     fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
         let meta = &self.tensors()[index];
         let (rows, columns) = matrix(meta)?;

@@ -117,11 +117,13 @@ extern "C" fn on_bus(_signal: libc::c_int, info: *mut libc::siginfo_t, _context:
             // A watch that another thread is using again may show the start of one mapping and the length of another.
             let steady = start != 0 && watch.start.load(Ordering::Acquire) == start;
             if steady && (start..start.saturating_add(length)).contains(&address) {
-                let lost = address & !(page - 1);
+                let lost = address & !page.wrapping_sub(1);
                 let protection = libc::PROT_READ;
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
                 let place = ptr::without_provenance_mut(lost);
-                if libc::mmap(place, start + length - lost, protection, flags, -1, 0) != libc::MAP_FAILED {
+                if libc::mmap(place, start.wrapping_add(length).wrapping_sub(lost), protection, flags, -1, 0)
+                    != libc::MAP_FAILED
+                {
                     LOST.store(true, Ordering::Relaxed);
                     *libc::__errno_location() = errno;
                     return;

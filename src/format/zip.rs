@@ -28,7 +28,8 @@ pub(super) fn first_name(head: &[u8]) -> Option<&[u8]> {
     const LENGTH: usize = 26;
     const NAME: usize = 30;
     let length = head.starts_with(MAGIC).then(|| head.get(LENGTH..LENGTH + 2))??;
-    head.get(NAME..NAME + usize::from(u16::from_le_bytes([length[0], length[1]])))
+    let length = u16::from_le_bytes(length.try_into().ok()?);
+    head.get(NAME..NAME.checked_add(usize::from(length))?)
 }
 
 /// The entries of an archive by name, each with the place of its bytes in the file.
@@ -160,25 +161,42 @@ impl Archive {
 /// Number of entries, and where the directory begins.
 fn directory(file: &[u8]) -> Result<(u64, u64)> {
     let first = file.len().saturating_sub(END_BYTES + COMMENT);
-    let tail = &file[first..];
+    let tail = file.get(first..).unwrap_or_default();
     let is_end = |window: &[u8]| window.starts_with(&END.to_le_bytes());
-    let end = tail.windows(END_BYTES).rposition(is_end).ok_or_else(|| {
+    let end = tail.windows(END_BYTES).rposition(is_end).and_then(|place| place.checked_add(first));
+    let end = end.ok_or_else(|| {
         malformed("archive has no directory at its end")
             .expected("the record that ends a zip file")
             .hint("the file is cut off: fetch or save it again")
-    })? + first;
-    let mut fields = Fields::at(file, end as u64 + 10, "end record")?;
-    let (count, _, start) = (fields.number::<2>()?, fields.number::<4>()?, fields.number::<4>()?);
+    })?;
+    let mut fields = Fields::at(file, end as u64, "end record")?;
+    fields.take(8)?;
+    let counts = [fields.number::<2>()?, fields.number::<2>()?];
+    let (_, start) = (fields.number::<4>()?, fields.number::<4>()?);
     let locator = end.checked_sub(LOCATOR_BYTES).and_then(|place| file.get(place..end));
     let Some(locator) = locator.filter(|locator| locator.starts_with(&LOCATOR_64.to_le_bytes())) else {
-        return Ok((count, start));
+        return Ok((counted(counts)?, start));
     };
-    let place = Fields { bytes: &locator[8..], what: "64-bit locator" }.number::<8>()?;
+    let mut locator = Fields { bytes: locator, what: "64-bit locator" };
+    locator.take(8)?;
+    let place = locator.number::<8>()?;
     let mut fields = Fields::at(file, place, "64-bit end record")?;
     fields.signature(END_64)?;
-    fields.take(28)?;
-    let (count, _, start) = (fields.number::<8>()?, fields.number::<8>()?, fields.number::<8>()?);
-    Ok((count, start))
+    fields.take(20)?;
+    let counts = [fields.number::<8>()?, fields.number::<8>()?];
+    let (_, start) = (fields.number::<8>()?, fields.number::<8>()?);
+    Ok((counted(counts)?, start))
+}
+
+/// The number of entries, from how many this file has and how many there are in all: archives of several files ended
+/// with floppy disks, and a directory that only one of the numbers hides would be read as empty.
+fn counted([here, all]: [u64; 2]) -> Result<u64> {
+    if here == all {
+        return Ok(all);
+    }
+    Err(malformed("archive is a part of several, or its end record lies")
+        .expected(format!("{all} entries in this file"))
+        .found(here.to_string()))
 }
 
 impl Line {
@@ -232,12 +250,13 @@ impl Line {
             return Err(malformed("entry has another name than the directory gives it"));
         }
         fields.take(extra)?;
-        let start = file.len() - fields.bytes.len();
-        let length = usize::try_from(self.uncompressed).ok().filter(|&length| length <= fields.bytes.len());
-        let length = length.ok_or_else(|| {
+        // What is left of the file begins here.
+        let start = file.len().saturating_sub(fields.bytes.len());
+        let end = usize::try_from(self.uncompressed).ok().and_then(|length| start.checked_add(length));
+        let end = end.filter(|&end| end <= file.len()).ok_or_else(|| {
             malformed("entry ends beyond the file").expected(format!("at most {} bytes", fields.bytes.len()))
         })?;
-        Ok(start..start + length)
+        Ok(start..end)
     }
 }
 
@@ -245,12 +264,12 @@ impl Line {
 fn check_overlap(entries: &BTreeMap<String, Range<usize>>) -> Result<()> {
     let mut places: Vec<_> = entries.iter().filter(|(_, range)| !range.is_empty()).collect();
     places.sort_by_key(|(_, range)| range.start);
-    match places.windows(2).find(|pair| pair[0].1.end > pair[1].1.start) {
+    match places.iter().zip(places.iter().skip(1)).find(|((_, one), (_, next))| one.end > next.start) {
         None => Ok(()),
-        Some(pair) => Err(malformed("entries of the archive overlap").found(format!(
+        Some(((one, _), (next, _))) => Err(malformed("entries of the archive overlap").found(format!(
             "`{}` and `{}`",
-            pair[0].0.escape_debug(),
-            pair[1].0.escape_debug()
+            one.escape_debug(),
+            next.escape_debug()
         ))),
     }
 }
@@ -323,7 +342,8 @@ impl Directory {
             out.extend([*length, *length, *place].map(u64::to_le_bytes).as_flattened());
         }
         let (count, length) = (self.entries.len() as u64, out.len() as u64);
-        let end = start + length;
+        // Where the archive ends was told before the first byte of it was written.
+        let end = start.saturating_add(length);
         out.extend_from_slice(&END_64.to_le_bytes());
         out.extend_from_slice(&44u64.to_le_bytes());
         numbers(&mut out, &[VERSION, VERSION, 0, 0, 0, 0]);

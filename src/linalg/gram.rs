@@ -20,7 +20,7 @@ use crate::observe::Observer;
 use crate::tensor::Rows;
 
 /// Rows that are packed at a time and whose products are summed before they are added to the doubles.
-const CHUNK: usize = 4 * SLAB;
+const CHUNK: usize = 8 * SLAB;
 
 /// Panels on each side of the block of the matrix that one task computes.
 const GROUP: usize = 2;

@@ -6,9 +6,9 @@ use super::buffer::Buffer;
 use super::element::Element;
 use super::kernel::{Kernel, Strides, TILE_ROWS};
 
-/// Steps of the depth between two additions to C: a panel's slab stays in the first two levels of the cache, and no
-/// chain of singles grows longer.
-pub(super) const SLAB: usize = 256;
+/// Steps of the depth between two additions to C: what a tile reads of both operands stays in the first level of a cache
+/// of 32 KiB, and no chain of singles grows longer.
+pub(super) const SLAB: usize = 128;
 
 /// A matrix `[depth, columns]`, panel by panel, padded with zero columns.
 pub(super) struct Panels<T> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::verify::{Link, file_change};
-use super::{Change, FileRecord, MANIFEST_NAME, Manifest, Source, Subject, Verification, digest, verify};
+use super::{Change, FileRecord, MANIFEST_NAME, Manifest, Operation, Source, Subject, Verification, digest, verify};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 
@@ -31,7 +31,8 @@ pub fn verify_chain(
     let link = |step, sha256, path: &Path| Link { step, sha256, path: Some(path.to_owned()) };
     let mut chain = vec![link(manifest.operation.name(), result.manifest_sha256.clone(), output)];
     let mut child = manifest.clone();
-    loop {
+    // What was trained from sentences has no checkpoint before it.
+    while child.operation != Operation::Train {
         let source = &child.source;
         let Some(found) = find(source, &steps, observer)? else {
             let expected = match (&source.manifest_sha256, largest(source)) {
@@ -55,8 +56,8 @@ pub fn verify_chain(
             difference.name = below(&step.path, &difference.name);
             result.differences.push(difference);
         }
-        result.files += verification.files;
-        result.tensors += verification.tensors;
+        result.files = result.files.saturating_add(verification.files);
+        result.tensors = result.tensors.saturating_add(verification.tensors);
         // A manifest that cannot be read is a difference already.
         let Some(parent) = parent else { break };
         check_parent(source, &parent, &step.path, result);
@@ -121,7 +122,7 @@ fn check_original(source: &Source, path: &Path, result: &mut Verification, obser
         if let Some((change, detail)) = file_change(&file, record, observer)? {
             result.note(Subject::SourceFile, &file.to_string_lossy(), change, detail);
         }
-        result.files += 1;
+        result.files = result.files.saturating_add(1);
     }
     Ok(())
 }

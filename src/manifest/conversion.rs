@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::source::same_elements;
 use super::{Change, ConversionRecord, Errors, Manifest, Subject, Verification, hex};
 use crate::checkpoint::{Checkpoint, TensorId};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::Cast;
 
@@ -59,9 +59,11 @@ fn check_cast(
     (output, after): (&Checkpoint, TensorId),
     result: &mut Verification,
 ) -> Result<()> {
-    let mut cast = Cast::new(record.dtype_before, record.dtype_after, true);
+    let numbers = record.dtype_before.decoded().unwrap_or(record.dtype_before);
+    let mut cast = Cast::new(numbers, record.dtype_after, true);
     let (mut hasher, mut out) = (Sha256::new(), Vec::new());
-    source.shards()[before.shard].reader().stream(before.index, &mut |bytes| {
+    let shard = source.shards().get(before.shard).ok_or_else(|| Error::new(ErrorKind::Malformed, "no such shard"))?;
+    shard.reader().stream_decoded(before.index, &mut |bytes| {
         for piece in bytes.chunks(Cast::PIECE) {
             out.clear();
             cast.push(piece, &mut out)?;

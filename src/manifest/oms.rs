@@ -58,7 +58,9 @@ fn resource(file: &FileRecord) -> Value {
     let mut resource = json!({ "name": file.path, "algorithm": "sha256", "digest": file.sha256 });
     if let Some(tensors) = &file.tensors {
         let digests: Map<_, _> = tensors.iter().map(|one| (one.name.clone(), one.sha256.clone().into())).collect();
-        resource["annotations"] = json!({ "tensors": digests });
+        if let Some(resource) = resource.as_object_mut() {
+            resource.insert("annotations".into(), json!({ "tensors": digests }));
+        }
     }
     resource
 }

@@ -29,6 +29,11 @@ pub fn verify_source(
     result: &mut Verification,
     observer: &dyn Observer,
 ) -> Result<()> {
+    if manifest.operation == Operation::Train {
+        return Err(Error::new(ErrorKind::Request, "the output was trained and has no source checkpoint")
+            .at(output)
+            .hint("compare the digests under `request` with `sha256sum` of the data files"));
+    }
     let row_weights = recorded_weights(manifest, row_weights)?;
     let source = super::open(source)?;
     let output = super::open(output)?;
@@ -40,7 +45,7 @@ pub fn verify_source(
             check_untouched(manifest, &source, &output, result, observer)?;
             check_transposed(manifest, &output, result)?;
         }
-        Operation::Retrain => {
+        Operation::Retrain | Operation::Train => {
             // Training changed what it would, and how far is stated for people, not to be held against anything.
             result.differences.sort();
             return Ok(());
@@ -155,6 +160,7 @@ fn check_transposed(manifest: &Manifest, output: &Checkpoint, result: &mut Verif
 }
 
 /// Whether the elements of the second matrix are those of the first with rows and columns exchanged. Factors are small.
+#[expect(clippy::arithmetic_side_effects, reason = "rows and columns are those of a matrix whose bytes were counted")]
 fn is_transposed(first: (&Checkpoint, TensorId), second: (&Checkpoint, TensorId)) -> Result<bool> {
     let meta = |(checkpoint, id): (&Checkpoint, TensorId)| checkpoint.meta(id).clone();
     let (one, other) = (meta(first), meta(second));
@@ -186,6 +192,11 @@ pub(crate) fn same_elements(left: (&Checkpoint, TensorId), right: (&Checkpoint, 
 const TILE: usize = 64;
 
 /// Whether two matrices have the same elements, the second transposed. Those that are not stored as they are do not count.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows and columns are those of a matrix whose bytes were counted"
+)]
 pub(crate) fn same_transposed(table: (&Checkpoint, TensorId), copy: (&Checkpoint, TensorId)) -> Result<bool> {
     let (one, other) = (table.0.meta(table.1), copy.0.meta(copy.1));
     let (Some((rows, columns)), Some(turned)) = (one.matrix(), other.matrix()) else { return Ok(false) };
@@ -218,7 +229,7 @@ fn check_table(
 ) -> Result<()> {
     // A restored table is dense, and its source is the encoded one.
     let (dense_side, encoded_side) = match operation {
-        Operation::Compress | Operation::Convert | Operation::Retrain => (source, output),
+        Operation::Compress | Operation::Convert | Operation::Retrain | Operation::Train => (source, output),
         Operation::Restore => (output, source),
     };
     let Some(dense) = dense_side.find(&table.name) else {

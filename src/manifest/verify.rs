@@ -225,7 +225,7 @@ fn check_file(
 ) -> Result<()> {
     let path = directory.join(&record.path);
     let change = file_change(&path, record, observer)?;
-    result.files += 1;
+    result.files = result.files.saturating_add(1);
     if let Some((change, detail)) = &change {
         result.note(Subject::File, &record.path, *change, detail);
     }
@@ -256,12 +256,12 @@ fn check_file(
         reader.tensors().iter().enumerate().map(|(index, meta)| (meta.name.as_str(), index)).collect();
     for tensor in expected {
         observer.check()?;
-        let Some(&index) = found.get(tensor.name.as_str()) else {
+        let Some((index, meta)) = found.get(tensor.name.as_str()).and_then(|&at| Some((at, reader.tensors().get(at)?)))
+        else {
             result.note(Subject::Tensor, &tensor.name, Change::Missing, "");
             continue;
         };
-        result.tensors += 1;
-        let meta = &reader.tensors()[index];
+        result.tensors = result.tensors.saturating_add(1);
         if *meta != tensor.meta() {
             let detail = format!("expected {} {:?}, found {} {:?}", tensor.dtype, tensor.shape, meta.dtype, meta.shape);
             result.note(Subject::Tensor, &tensor.name, Change::Changed, detail);
@@ -342,7 +342,7 @@ fn check_tables(manifest: &Manifest, result: &mut Verification) {
     for table in &manifest.tables {
         let mut bytes = 0u64;
         let tensors: &[String] = match manifest.operation {
-            Operation::Compress | Operation::Convert | Operation::Retrain => &table.parts,
+            Operation::Compress | Operation::Convert | Operation::Retrain | Operation::Train => &table.parts,
             Operation::Restore => std::slice::from_ref(&table.name),
         };
         for part in tensors {

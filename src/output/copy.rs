@@ -21,26 +21,22 @@ pub fn digest_file(path: &Path, observer: &dyn Observer) -> Result<(u64, String)
     stream(path, observer, |_| Ok(()))
 }
 
-/// Copies `from` to the new file `to` (its parent directories are made), flushes it, and gives length and SHA-256 of
-/// what was copied.
+/// Copies `from` to the new file `to` (its parent directories are made), and gives length and SHA-256 of what was copied.
+/// [`StagedDirectory::publish`](super::staged::StagedDirectory::publish) flushes it.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Io`] where one cannot be read or the other not written, [`crate::ErrorKind::Interrupted`].
 pub fn copy_with_digest(from: &Path, to: &Path, observer: &dyn Observer) -> Result<(u64, String)> {
     let mut file = create(to)?;
-    let result =
-        stream(from, observer, |bytes| file.write_all(bytes).map_err(|error| Error::io("cannot write", to, error)))?;
-    file.sync_all().map_err(|error| Error::io("cannot flush", to, error))?;
-    Ok(result)
+    stream(from, observer, |bytes| file.write_all(bytes).map_err(|error| Error::io("cannot write", to, error)))
 }
 
-/// Writes `bytes` to the new file `path` (its parent directories are made) and flushes it.
+/// Writes `bytes` to the new file `path` (its parent directories are made), which is flushed as copies are.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Io`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = create(path)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| Error::io("cannot write", path, error))
+    create(path)?.write_all(bytes).map_err(|error| Error::io("cannot write", path, error))
 }
 
 fn create(path: &Path) -> Result<File> {

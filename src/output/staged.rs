@@ -27,6 +27,8 @@ pub enum Replace {
 
 /// Longest part of the final name that goes into the temporary one: names are limited to 255 bytes.
 const NAME_PART: usize = 200;
+/// Files that are flushed at the same time: they wait for the disk, not for a core.
+const FLUSHES: usize = 8;
 const MARK: &str = ".rankfold-";
 /// What is added to the name of a replaced output where the file system cannot exchange two.
 const ASIDE: &str = "-old";
@@ -78,7 +80,7 @@ impl StagedDirectory {
         &self.staging
     }
 
-    /// Gives the directory its final name, atomically. Files in it must have been flushed before.
+    /// Gives the directory its final name, atomically, once everything in it is on the disk.
     ///
     /// # Errors
     /// [`ErrorKind::Output`] where the final name was taken in the meantime; [`ErrorKind::Io`] where the file
@@ -256,16 +258,39 @@ fn lock(staging: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Flushes the directories of a tree; its files were flushed when they were written.
+/// Flushes a tree: its files, then its directories from the innermost on.
 fn sync_tree(directory: &Path) -> Result<()> {
-    let entries = fs::read_dir(directory).map_err(|error| Error::io("cannot list", directory, error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("cannot list", directory, error))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            sync_tree(&entry.path())?;
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
+    list(directory, &mut files, &mut directories)?;
+    // One after the other, each small file waits for a commit of the journal of its own; together they share one.
+    let groups = files.chunks(files.len().div_ceil(FLUSHES).max(1));
+    std::thread::scope(|scope| {
+        let flush = |files: &'_ [PathBuf]| files.iter().try_for_each(|file| sync_file(file));
+        let running: Vec<_> = groups.map(|files| scope.spawn(move || flush(files))).collect();
+        // A panic there would be one here too.
+        let done = running.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        done.collect::<Result<()>>()
+    })?;
+    directories.iter().try_for_each(|directory| sync_directory(directory))
+}
+
+/// The files below a directory, and the directories, each behind those in it.
+fn list(directory: &Path, files: &mut Vec<PathBuf>, directories: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = |error| Error::io("cannot list", directory, error);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            list(&entry.path(), files, directories)?;
+        } else {
+            files.push(entry.path());
         }
     }
-    sync_directory(directory)
+    directories.push(directory.to_owned());
+    Ok(())
+}
+
+fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io("cannot flush", path, error))
 }
 
 fn sync_directory(directory: &Path) -> Result<()> {

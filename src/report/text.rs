@@ -14,13 +14,14 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
         Operation::Compress | Operation::Retrain => compressed(&manifest.tables),
         Operation::Restore => restored(&manifest.tables),
         Operation::Convert => converted(manifest),
+        Operation::Train => String::new(),
     };
     for table in manifest.tables.iter().filter(|table| !table.tied.is_empty()) {
         let mut names = table.tied.clone();
         names.push(table.name.clone());
         let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
         let times = match manifest.operation {
-            Operation::Compress | Operation::Convert | Operation::Retrain => "stored once",
+            Operation::Compress | Operation::Convert | Operation::Retrain | Operation::Train => "stored once",
             Operation::Restore => "the same table",
         };
         let _ = writeln!(text, "{times}: {}", names.join(", "));

@@ -35,7 +35,6 @@ sys.dont_write_bytecode = True  # a __pycache__ would be a file that the manifes
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 import transformers  # noqa: E402
-from safetensors import safe_open  # noqa: E402
 
 import rankfold_loader  # noqa: E402
 import rankfold_manifest  # noqa: E402
@@ -82,6 +81,10 @@ def arguments() -> argparse.Namespace:
     given.trainable = given.trainable or ("factors" if given.task == "distill" else "all")
     if given.base_lr is None:
         given.base_lr = given.max_lr * math.pow(given.decay, 3.0)
+    try:
+        Settings(given.max_lr, given.base_lr, given.step_size, 1, given.decay, given.decay_every)
+    except ValueError as error:
+        parser.error(str(error))
     return given
 
 
@@ -105,14 +108,23 @@ def _labelled(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             if kind in (".jsonl", ".json"):
-                entry = json.loads(line)
-                text = entry.get("text", entry.get("sentence"))
-                label = entry.get("label")
+                entry = _entry(path, number, line)
+                text, label = entry.get("text", entry.get("sentence")), entry.get("label")
             else:
                 label, _, text = line.strip().replace("\t", " ").partition(" ")
             if text in (None, "") or label is None:
                 sys.exit(f"error: `{path}` line {number}: expected a label and a text")
             yield str(text).strip(), str(label)
+
+
+def _entry(path: Path, number: int, line: str) -> dict:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        entry = None
+    if not isinstance(entry, dict):
+        sys.exit(f"error: `{path}` line {number}: expected a JSON object")
+    return entry
 
 
 def _columns(path: Path, lines: Any) -> Iterator[Row]:
@@ -129,9 +141,13 @@ def _columns(path: Path, lines: Any) -> Iterator[Row]:
 
 def _plain(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            if line.strip():
-                yield (json.loads(line)["text"] if path.suffix == ".jsonl" else line.strip()), None
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            text = _entry(path, number, line).get("text") if path.suffix == ".jsonl" else line
+            if not isinstance(text, str):
+                sys.exit(f"error: `{path}` line {number}: expected a `text`")
+            yield text.strip(), None
 
 
 # Tasks: each gives the loss of a batch and, where there is one, how many of how many are right --------------------------
@@ -369,10 +385,10 @@ class Run:
         model.save_pretrained(staged / inner, safe_serialization=True)
         stored = {tensor["name"]: tensor for record in rankfold_manifest.file_records(staged)
                   for tensor in record.get("tensors", [])}
-        rename = _renamer(parent, stored, getattr(model, "base_model_prefix", ""))
-        errors = {table["name"]: _moved(table, given.model, staged / inner, rename) for table in parent["tables"]}
+        rename = rankfold_manifest.renamer(parent, stored, getattr(model, "base_model_prefix", ""))
+        errors = {table["name"]: rankfold_manifest.moved(table, given.model, staged / inner, rename) for table in parent["tables"]}
         tables = rankfold_manifest.renamed_tables(parent, stored, rename, errors)
-        _write_config(staged / inner / "config.json", tables)
+        rankfold_manifest.write_config(staged / inner / "config.json", tables)
         shutil.copyfile(self.folder / "log.jsonl", staged / "training.jsonl")
         plot(staged / "training.jsonl", staged / "training.svg")
         request = {**self.request(), "best_update": self.best_update}
@@ -405,65 +421,14 @@ def root_of(directory: Path) -> Path:
     sys.exit(f"error: no {rankfold_manifest.MANIFEST} at `{directory}`: not an output of `rankfold compress`")
 
 
-def _stored_tensors(directory: Path) -> dict[str, Path]:
-    names = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(str(path), framework="pt") as file:
-            names.update({key: path for key in file.keys()})
-    return names
-
-
-def _tensor(places: dict[str, Path], name: str) -> torch.Tensor:
-    with safe_open(str(places[name]), framework="pt") as file:
-        return file.get_tensor(name)
-
-
 def _keep_dtypes(model: torch.nn.Module, directory: Path) -> None:
     """Stores every parameter in the dtype that it had, whatever it was trained in."""
-    places, prefix = _stored_tensors(directory), getattr(model, "base_model_prefix", "")
+    places, prefix = rankfold_manifest.stored_tensors(directory), getattr(model, "base_model_prefix", "")
     for name, parameter in model.named_parameters():
         for old in (name, name[len(prefix) + 1:] if name.startswith(prefix + ".") else name, f"{prefix}.{name}"):
             if old in places:
-                parameter.data = parameter.data.to(_tensor(places, old).dtype)
+                parameter.data = parameter.data.to(rankfold_manifest.tensor_of(places, old).dtype)
                 break
-
-
-def _renamer(parent: dict, stored: dict, prefix: str) -> Callable[[str], str]:
-    """How the names of the parent became those of the retrained model: a head adds a prefix."""
-    parts = [part for table in parent["tables"] for part in table["parts"]]
-    ways: list[Callable[[str], str]] = [
-        lambda name: name,
-        lambda name: f"{prefix}.{name}",
-        lambda name: name[len(prefix) + 1:] if name.startswith(f"{prefix}.") else name,
-    ]
-    for way in ways:
-        if all(way(part) in stored for part in parts):
-            return way
-    sys.exit(f"error: the retrained model does not store the factors {parts}")
-
-
-def _moved(table: dict, old: Path, new: Path, rename: Callable[[str], str]) -> dict:
-    """How far training moved the table: `||A' B' - A B||_F / ||A B||_F` and the largest change of an entry."""
-    before, after = _stored_tensors(old), _stored_tensors(new)
-    first, second = ([_tensor(places, way(part)).double() for part in table["parts"]]
-                     for places, way in ((before, lambda name: name), (after, rename)))
-    norm = change = largest = 0.0
-    for start in range(0, first[0].shape[0], 4096):
-        rows = slice(start, start + 4096)
-        was, now = first[0][rows] @ first[1].t(), second[0][rows] @ second[1].t()
-        norm, change = norm + float(was.square().sum()), change + float((now - was).square().sum())
-        largest = max(largest, float((now - was).abs().max()))
-    return {"relative_frobenius": math.sqrt(change / norm) if norm else 0.0, "max_absolute": largest}
-
-
-def _write_config(path: Path, tables: list[dict]) -> None:
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config.pop("_name_or_path", None)  # a place on this machine
-    keys = ("method", "setting", "shape", "dtype", "parts", "tied")
-    block = {"quant_method": "rankfold", "version": 1,
-             "tables": {table["name"]: {key: table[key] for key in keys} for table in tables}}
-    path.write_text(json.dumps({**config, "quantization_config": block}, indent=2, sort_keys=True) + "\n",
-                    encoding="utf-8")
 
 
 def plot(log: Path, path: Path) -> None:
@@ -491,20 +456,33 @@ def plot(log: Path, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def parent_of(directory: Path) -> tuple[dict, str]:
+    """The manifest of the checkpoint to retrain and its digest; ends the program where there is nothing to train."""
+    text = (root_of(directory) / rankfold_manifest.MANIFEST).read_bytes()
+    parent = json.loads(text)
+    if parent["operation"] in ("restore", "convert", "train"):
+        sys.exit(f"error: the tables of `{directory}` are dense; retrain the output of `rankfold compress`")
+    other = {table["method"] for table in parent["tables"]} - {"low-rank"}
+    if other:
+        sys.exit(f"error: tables of the methods {sorted(other)} do not train")
+    if parent.get("carrier"):
+        sys.exit(f"error: the factors of `{directory}` are where `{parent['carrier']['name']}` has a place for them; any "
+                 f"program that trains such models trains them\n"
+                 f"hint: `rankfold compress --carrier loader` makes a checkpoint for this one")
+    if not (directory / "config.json").is_file():
+        sys.exit(f"error: no config.json at `{directory}`: this program retrains models of transformers\n"
+                 f"hint: for ONNX models retrain the checkpoint that they were exported from; word vectors have no model")
+    return parent, rankfold_manifest.sha256(text)
+
+
 def main() -> None:
     given = arguments()
     if given.output.exists():
         sys.exit(f"error: `{given.output}` exists")
-    text = (root_of(given.model) / rankfold_manifest.MANIFEST).read_bytes()
-    parent = json.loads(text)
-    if parent["operation"] in ("restore", "convert"):
-        sys.exit(f"error: the tables of `{given.model}` are dense; retrain the output of `rankfold compress`")
-    other = {table["method"] for table in parent["tables"]} - {"low-rank"}
-    if other:
-        sys.exit(f"error: tables of the methods {sorted(other)} do not train")
+    parent, digest = parent_of(given.model)
     run = Run(given)
     run.train()
-    run.publish(parent, rankfold_manifest.sha256(text))
+    run.publish(parent, digest)
 
 
 if __name__ == "__main__":

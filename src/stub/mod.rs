@@ -30,8 +30,13 @@ pub const PROGRAMS: &[Program] = &[
 pub(crate) const CODECS: Program =
     Program { name: "rankfold_codecs.py", text: include_str!("rankfold_codecs.py"), trains: false };
 
+/// The classes of classifiers of sentences, which go into what `train` makes and from there into every output.
+#[cfg(feature = "train")]
+pub(crate) const CLASSIFIER: Program =
+    Program { name: "rankfold_classifier.py", text: include_str!("rankfold_classifier.py"), trains: false };
+
 /// The methods that the loader reads; an output with a table of another gets no stub, which could but refuse it.
-const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product"];
+const METHODS: &[&str] = &["low-rank", "low-rank-fixed", "fixed-point", "cast", "transform", "product", "ggml"];
 
 /// Whether the loader reads tables of `method`.
 pub(crate) fn reads(method: &str) -> bool {

@@ -212,9 +212,46 @@ class Transform(Decoder):
         return self.single(vectors).swapaxes(0, 1)
 
 
+class Blocks(Decoder):
+    """Blocks of 32 numbers of a row: a half as scale, in some types another as least value, and codes."""
+
+    # Bits of a code, and whether there is a least value.
+    TYPES = {"q4_0": (4, False), "q4_1": (4, True), "q5_0": (5, False), "q5_1": (5, True), "q8_0": (8, False)}
+
+    def prepare(self) -> None:
+        self.bits, self.has_least = self.TYPES[self.setting["type"]]
+        self.codes = self.parts[0].reshape(self.height, self.width // 32, -1)
+
+    def left(self, ids: Array) -> Array:
+        blocks = self.whole(self.codes[ids])
+        scale, at = self.half(blocks, 0), 2
+        if self.has_least:
+            least, at = self.half(blocks, 2), 4
+        if self.bits == 8:
+            codes = (blocks[..., at:] ^ 128) - 128
+        else:
+            fifth = self.lib.zeros_like(blocks[..., :1])
+            if self.bits == 5:
+                fifth = blocks[..., at:at + 4].repeat_interleave(8, -1) if hasattr(self.lib, "nn") else \
+                    blocks[..., at:at + 4].repeat(8, -1)
+                fifth, at = (fifth >> (self.count(32) & 7) & 1) << 4, at + 4
+            # The low halves of the 16 bytes are the codes of the first 16 numbers, the high ones those of the others.
+            both = self.lib.stack((blocks[..., at:] & 15, blocks[..., at:] >> 4), -2)
+            codes = both.reshape(*both.shape[:-2], 32) | fifth
+            codes = codes - (0 if self.has_least else 1 << (self.bits - 1))
+        rows = self.single(codes) * scale
+        return (rows + least if self.has_least else rows).reshape(-1, self.width)
+
+    def half(self, blocks: Array, at: int) -> Array:
+        """The number of 16 bits at the byte `at` of each block."""
+        bits = blocks[..., at:at + 1] | blocks[..., at + 1:at + 2] << 8
+        return self.single(_as(bits, self.lib.int16).view(self.lib.float16))
+
+
 DECODERS: dict[str, type[Decoder]] = {
     "low-rank-fixed": LowRankFixed,
     "fixed-point": FixedPoint,
     "transform": Transform,
     "product": Product,
+    "ggml": Blocks,
 }

@@ -159,7 +159,8 @@ class EncodedEmbedding(_Encoded, nn.Embedding):
         with torch.no_grad():
             decoder = self.decoder()
             rows = decoder.rows(ids.reshape(-1)).reshape(*ids.shape, decoder.width).to(self._like.dtype)
-            return rows * getattr(self, "embed_scale", 1.0)
+            scale = getattr(self, "embed_scale", 1.0)  # a number, or a buffer that stays a single here
+            return rows * (scale.to(rows.dtype) if isinstance(scale, torch.Tensor) else scale)
 
 
 class EncodedLinear(_Encoded, nn.Linear):
@@ -221,7 +222,6 @@ def _encode(module: nn.Module, table: dict, aliases: list[nn.Module]) -> None:
         one.__dict__["_table"] = table
         # Says in which dtype rows are wanted, and goes where the module goes.
         one.register_buffer("_like", torch.empty(0, dtype=old.dtype), persistent=False)
-        one._is_hf_initialized = True
     stem = table["parts"][0].rpartition(".")[0]
     names = [part[len(stem) + 1:] for part in table["parts"]]
     for name, layout in zip(names, table["layout"]):
@@ -231,7 +231,7 @@ def _encode(module: nn.Module, table: dict, aliases: list[nn.Module]) -> None:
             if step not in layer._modules:
                 layer.add_module(step, nn.Module())
             layer = layer._modules[step]
-            layer._is_hf_initialized = True
+            layer._is_hf_initialized = True  # parts with names of their own; nothing else is in it
         layer.register_buffer(last, torch.empty(layout["shape"], dtype=DTYPES[layout["dtype"]], device=old.device))
     module.__dict__["_parts"] = names
     module.__class__ = _encoded_class(type(module), "weight" in names)
@@ -256,6 +256,7 @@ METHODS: dict[str, Callable[[nn.Module, dict, list[nn.Module]], None]] = {
     "cast": _leave,
     "transform": _encode,
     "product": _encode,
+    "ggml": _encode,
 }
 
 
@@ -283,11 +284,12 @@ def swap_tables(model: nn.Module, tables: dict[str, dict]) -> list[str]:
         parts = module.__dict__.get("_parts", ["proj.weight"] if isinstance(module, _Factorized) else [])
         _declare_shared(model, [n for n, m in modules.items() if m is module], parts)
         if isinstance(module, _Encoded):
-            # A parent (T5's) that fills its tables with random numbers itself has none to fill.
-            # transformers 5 looks at each tensor, and a parent has buffers of its own to fill there.
-            for parent in [] if isinstance(getattr(model, "all_tied_weights_keys", None), dict) else modules.values():
-                if module in parent._modules.values():
-                    parent._is_hf_initialized = True
+            # Neither it nor a parent (T5's) that fills its tables with random numbers itself has any to fill.
+            # transformers 5 looks at each tensor, and both may have buffers to fill there (Gemma's scale).
+            if not isinstance(getattr(model, "all_tied_weights_keys", None), dict):
+                parents = [parent for parent in modules.values() if module in parent._modules.values()]
+                for one in (module, *sharing.values(), *parents):
+                    one._is_hf_initialized = True
             _forget_ties(model, [n for n, m in modules.items() if id(m) in {id(module), *sharing}])
         found.append(name)
     _resizable(model, modules)
@@ -303,13 +305,27 @@ def _forget_ties(model: nn.Module, names: list[str]) -> None:
 
 
 def _resizable(model: nn.Module, modules: dict[str, nn.Module]) -> None:
-    """Lets `resize_token_embeddings` keep `proj` of a head; codes cannot grow."""
+    """Lets `resize_token_embeddings` keep `proj` of a head, and tell the configuration; codes cannot grow."""
     if not hasattr(model, "resize_token_embeddings"):
         return
     if any(isinstance(module, _Encoded) for module in modules.values()):
         model.resize_token_embeddings = _refuse_resizing
-    elif hasattr(model, "_get_resized_lm_head"):
+        return
+    model.resize_token_embeddings = types.MethodType(_resize, model)
+    if hasattr(model, "_get_resized_lm_head"):
         model._get_resized_lm_head = types.MethodType(_resized_head, model)
+
+
+def _resize(model: nn.Module, *rest: Any, **options: Any) -> nn.Module:
+    """A model that is saved now has tables of other shapes than its configuration said."""
+    table = type(model).resize_token_embeddings(model, *rest, **options)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, record in getattr(getattr(model.config, "quantization_config", None), "tables", {}).items():
+        for module in [modules[n] for n in _names(name, model) if n in modules][:1]:
+            record["shape"] = [module.weight.shape[0], record["shape"][1]]
+            if isinstance(module, _Factorized):  # BART puts one module where three were tied
+                _declare_shared(model, [n for n, m in modules.items() if m is module], ["proj.weight"])
+    return table
 
 
 def _refuse_resizing(count: Optional[int] = None, *rest: Any, **options: Any) -> nn.Module:

@@ -1,4 +1,5 @@
-"""Writes the records of a retrained checkpoint: rankfold.json, which names its parent by digest, and SHA256SUMS.
+"""Writes the records of a retrained checkpoint: rankfold.json, which names its parent by digest, SHA256SUMS, and the
+tables in config.json.
 
 `rankfold verify` accepts the directory then, and shows the way source -> compress -> retrain.
 """
@@ -11,6 +12,8 @@ import math
 import struct
 from pathlib import Path
 from typing import Any, Callable, Iterator
+
+from safetensors import safe_open
 
 MANIFEST, SUMS = "rankfold.json", "SHA256SUMS"
 WEIGHTS = (".safetensors .bin .ckpt .ggml .gguf .h5 .mlmodel .msgpack .npy .npz .onnx .onnx_data .ot .pb .pdparams .pt "
@@ -152,3 +155,60 @@ def renamed_tables(parent: dict, stored: dict[str, dict], rename: Callable[[str]
 def _bytes(tensor: dict) -> int:
     widths = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1}
     return widths[tensor["dtype"]] * math.prod(tensor["shape"])
+
+
+# What a training did to the tables --------------------------------------------------------------------------------------
+
+
+def stored_tensors(directory: Path) -> dict[str, Path]:
+    """The name of every tensor in `directory`, with the file that has it."""
+    names = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(str(path), framework="pt") as file:
+            names.update({key: path for key in file.keys()})
+    return names
+
+
+def tensor_of(places: dict[str, Path], name: str) -> Any:
+    """That tensor, of torch."""
+    with safe_open(str(places[name]), framework="pt") as file:
+        return file.get_tensor(name)
+
+
+def renamer(parent: dict, stored: dict, prefix: str) -> Callable[[str], str]:
+    """How the names of the parent became those of the retrained model: a head adds a prefix."""
+    parts = [part for table in parent["tables"] for part in table["parts"]]
+    ways: list[Callable[[str], str]] = [
+        lambda name: name,
+        lambda name: f"{prefix}.{name}",
+        lambda name: name[len(prefix) + 1:] if name.startswith(f"{prefix}.") else name,
+    ]
+    for way in ways:
+        if all(way(part) in stored for part in parts):
+            return way
+    raise ValueError(f"the retrained model does not store the factors {parts}")
+
+
+def moved(table: dict, old: Path, new: Path, rename: Callable[[str], str]) -> dict:
+    """How far training moved the table: `||A' B' - A B||_F / ||A B||_F` and the largest change of an entry."""
+    before, after = stored_tensors(old), stored_tensors(new)
+    first, second = ([tensor_of(places, way(part)).double() for part in table["parts"]]
+                     for places, way in ((before, lambda name: name), (after, rename)))
+    norm = change = largest = 0.0
+    for start in range(0, first[0].shape[0], 4096):
+        rows = slice(start, start + 4096)
+        was, now = first[0][rows] @ first[1].t(), second[0][rows] @ second[1].t()
+        norm, change = norm + float(was.square().sum()), change + float((now - was).square().sum())
+        largest = max(largest, float((now - was).abs().max()))
+    return {"relative_frobenius": math.sqrt(change / norm) if norm else 0.0, "max_absolute": largest}
+
+
+def write_config(path: Path, tables: list[dict]) -> None:
+    """Puts the tables as they are called now into the configuration that transformers wrote."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)  # a place on this machine
+    keys = ("method", "setting", "shape", "dtype", "parts", "tied")
+    block = {"quant_method": "rankfold", "version": 1,
+             "tables": {table["name"]: {key: table[key] for key in keys} for table in tables}}
+    path.write_text(json.dumps({**config, "quantization_config": block}, indent=2, sort_keys=True) + "\n",
+                    encoding="utf-8")

@@ -167,6 +167,16 @@ impl Dtype {
             )
     }
 
+    /// The type of the numbers that this one [stands for](Dtype::is_readable): itself for a table float, F32 for block
+    /// types. `None` for types that cannot be read as numbers.
+    pub const fn decoded(self) -> Option<Dtype> {
+        match self.is_readable() {
+            true if self.is_table_float() => Some(self),
+            true => Some(Dtype::F32),
+            false => None,
+        }
+    }
+
     /// Unit roundoff: the largest relative error of rounding a number in range to this type.
     /// `None` for types that are not [table floats](Dtype::is_table_float).
     pub const fn unit_roundoff(self) -> Option<f64> {

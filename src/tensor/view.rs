@@ -1,5 +1,11 @@
 //! Mapped bytes as rows of numbers.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows and columns were held against the bytes by `new`; rows out of range are the caller's error"
+)]
+
 use std::ops::Range;
 
 use half::slice::HalfFloatSliceExt;

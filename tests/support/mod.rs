@@ -3,7 +3,9 @@
 
 pub(crate) mod encoded;
 pub(crate) mod files;
+pub(crate) mod gguf;
 pub(crate) mod pickles;
+pub(crate) mod protobuf;
 pub(crate) mod tree;
 pub(crate) mod weights;
 

@@ -81,6 +81,30 @@ pub(crate) fn zip(entries: &[(&str, u16, &[u8])]) -> Vec<u8> {
     out
 }
 
+/// The same with every length and place in fields of 64 bits.
+pub(crate) fn zip_64(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in entries {
+        let [place, length] = [out.len(), data.len()].map(|value| (value as u64).to_le_bytes());
+        // Method, time, date and checksum; both lengths; of the name and of the extra field.
+        let fixed =
+            |extra: u16| [&[0; 10][..], &[0xff; 8], &(name.len() as u16).to_le_bytes(), &extra.to_le_bytes()].concat();
+        let sizes = [&[1, 0, 16, 0], &length[..], &length].concat();
+        out.extend([b"PK\x03\x04-\0\0\0", &fixed(20)[..], name.as_bytes(), &sizes, data].concat());
+        let sizes = [&[1, 0, 24, 0], &length[..], &length, &place].concat();
+        let rest = [&fixed(28)[..], &[0; 10], &[0xff; 4], name.as_bytes(), &sizes].concat();
+        directory.extend([b"PK\x01\x02-\0-\0\0\0", &rest[..]].concat());
+    }
+    let [start, length, count] = [out.len(), directory.len(), entries.len()].map(|value| (value as u64).to_le_bytes());
+    out.extend(directory);
+    let end = (out.len() as u64).to_le_bytes();
+    out.extend([b"PK\x06\x06", &44u64.to_le_bytes()[..], &[45, 0, 45, 0], &[0; 8], &count, &count].concat());
+    out.extend([&length[..], &start].concat());
+    out.extend([b"PK\x06\x07", &[0; 4][..], &end, &1u32.to_le_bytes()].concat());
+    out.extend([b"PK\x05\x06", &[0; 4][..], &[0xff; 12], &[0; 2]].concat());
+    out
+}
+
 /// An archive of the object and of storages of singles 0, 1, 2, ... by key and length.
 pub(crate) fn archive(object: &[u8], storages: &[(&str, usize)]) -> Vec<u8> {
     let pickle = pickle(object);

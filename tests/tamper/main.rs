@@ -5,6 +5,7 @@ mod support;
 
 mod bytes;
 mod files;
+mod forms;
 mod manifest;
 
 use std::path::{Path, PathBuf};
@@ -20,16 +21,31 @@ struct Output {
     directory: TempDir,
 }
 
+/// Where files are in memory, if there is such a place.
+fn memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
 impl Output {
     fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let output = Output { directory: tempfile::tempdir_in(place).unwrap() };
+        let output = Output { directory: tempfile::tempdir_in(memory()).unwrap() };
         tree::copy(&fixture("pytorch"), &output.source());
         std::fs::create_dir(output.source().join("folder")).unwrap();
         std::fs::write(output.source().join("merges.txt"), "a b").unwrap();
         std::fs::write(output.source().join("folder/merges.txt"), "a c").unwrap();
         compress(&output.source(), &output.path(), &["--reduction", "0.5", "--no-stub"]).assert().code(0);
+        assert_eq!(output.differences(), []);
+        output
+    }
+
+    /// What `make` makes of the source `name` with `content`, which it is given beside the path of the output.
+    fn of(name: &str, content: &[u8], make: impl Fn(&Path, &Path)) -> Self {
+        let output = Output { directory: tempfile::tempdir_in(memory()).unwrap() };
+        let source = output.source().join(name);
+        std::fs::create_dir(output.source()).unwrap();
+        std::fs::write(&source, content).unwrap();
+        make(&source, &output.path());
         assert_eq!(output.differences(), []);
         output
     }

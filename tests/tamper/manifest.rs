@@ -113,6 +113,24 @@ fn a_changed_field_with_the_list_of_digests_made_to_fit_is_found_by_the_digest()
 }
 
 #[test]
+fn errors_that_are_stated_too_small_are_found_with_the_source() {
+    let output = Output::new();
+    let own = output.verification().manifest_sha256.unwrap();
+    let mut manifest = parsed(&output);
+    let error = manifest.pointer_mut("/tables/0/errors/relative_frobenius").unwrap();
+    *error = json!(error.as_f64().unwrap() / 2.0);
+    // As whoever can change the manifest would, with everything that has its digest made to fit.
+    let text = canonical(&manifest);
+    let sums = fs::read_to_string(output.file(SUMS_NAME)).unwrap();
+    fs::write(output.file(MANIFEST_NAME), &text).unwrap();
+    fs::write(output.file(SUMS_NAME), sums.replace(&own, &digest(text.as_bytes()))).unwrap();
+    let verify = [Path::new("verify"), &output.path(), Path::new("--source"), &output.source()];
+    let assert = rankfold(verify).assert().code(3);
+    let found = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(found.contains("table") && found.contains("relative_frobenius"), "{found}");
+}
+
+#[test]
 fn the_digest_that_compress_prints_is_the_one_that_verify_takes() {
     let output = Output::new();
     let again = output.directory.path().join("again");
@@ -141,4 +159,51 @@ fn a_manifest_that_leads_out_of_its_directory_is_refused_by_verify_and_restore()
             fs::write(output.file(MANIFEST_NAME), original).unwrap();
         }
     }
+}
+
+/// What `restore` says of the output with this manifest; nothing is written.
+fn refusal(output: &Output, manifest: &Value) -> String {
+    let dense = output.directory.path().join("dense");
+    fs::write(output.file(MANIFEST_NAME), canonical(manifest)).unwrap();
+    let assert = rankfold([Path::new("restore"), &output.path(), Path::new("-o"), &dense]).assert().code(1);
+    assert!(!dense.exists());
+    assert!(output.is_found(MANIFEST_NAME));
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_manifest_that_asks_for_copies_without_end_is_refused() {
+    let output = Output::new();
+    let manifest = parsed(&output);
+    let table = manifest.pointer("/tables/0/name").unwrap().clone();
+    let names: Vec<Value> = (0..300).map(|at| format!("copy.{at}").into()).collect();
+    let listed = |manifest: &mut Value| {
+        let tensors = manifest.pointer_mut("/source/files").unwrap().as_array_mut().unwrap();
+        let file = tensors.iter_mut().find(|file| file.get("tensors").is_some()).unwrap();
+        let tensors = file["tensors"].as_array_mut().unwrap();
+        let one = tensors.iter().find(|tensor| tensor["name"] == table).unwrap().clone();
+        tensors.extend(names.iter().map(|name| {
+            let mut copy = one.clone();
+            copy["name"] = name.clone();
+            copy
+        }));
+    };
+    let mut tied = manifest.clone();
+    tied["tables"][0]["tied"] = names.clone().into();
+    listed(&mut tied);
+    assert!(refusal(&output, &tied).contains("too many tensors are stored as one"));
+    let mut stored_once = manifest.clone();
+    stored_once["stored_once"] = names.iter().map(|name| (name.as_str().unwrap().to_owned(), table.clone())).collect();
+    listed(&mut stored_once);
+    assert!(refusal(&output, &stored_once).contains("too many tensors are stored as one"));
+}
+
+#[test]
+fn a_manifest_whose_tables_share_their_parts_is_refused() {
+    let output = Output::new();
+    let mut manifest = parsed(&output);
+    let mut table = manifest["tables"][0].clone();
+    table["name"] = json!("another");
+    manifest["tables"].as_array_mut().unwrap().push(table);
+    assert!(refusal(&output, &manifest).contains("a part belongs to two tables"));
 }

@@ -95,11 +95,10 @@ impl Codec for FixedPoint {
 
     fn arithmetic(&self, setting: &Setting) -> Result<Arithmetic> {
         let scheme = Scheme::from_setting(setting)?;
-        let per_row = scheme.granularity == Granularity::Row;
-        if scheme.bits == 8 && (per_row || scheme.granularity == Granularity::Tensor) {
-            return Ok(Arithmetic::Scaled { has_zero_points: scheme.is_affine(), per_row });
+        if scheme.bits == 8 {
+            return Ok(Arithmetic::Scaled { has_zero_points: scheme.is_affine(), granularity: scheme.granularity });
         }
-        let hint = "pass `--bits 8`, whose codes are bytes, and `--granularity row` or `tensor`";
+        let hint = "pass `--bits 8`, whose codes are bytes";
         Err(arithmetic::refuse(self.name(), setting, hint))
     }
 }

@@ -1,6 +1,12 @@
 //! Blocks of ggml's quantized types, decoded as `ggml-quants.c` and the gguf package decode them: the same products and
 //! sums of singles in the same order, so that the results are equal to the bit.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "decoders of blocks whose sizes are constants, called with whole blocks only; measured, and no number of a file is an index"
+)]
+
 use half::f16;
 
 use crate::tensor::Dtype;

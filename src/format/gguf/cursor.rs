@@ -25,26 +25,24 @@ impl<'f> Cursor<'f> {
     }
 
     pub(super) fn left(&self) -> usize {
-        self.file.len() - self.at
+        self.file.len().saturating_sub(self.at)
     }
 
     /// The next `length` bytes, which hold `what`.
     pub(super) fn take(&mut self, length: u64, what: &str) -> Result<&'f [u8]> {
-        let left = self.left();
-        if length > left as u64 {
-            return Err(malformed(format!("the file ends within {what}"))
+        let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
+        let taken = end.and_then(|end| self.file.get(self.at..end)).ok_or_else(|| {
+            malformed(format!("the file ends within {what}"))
                 .expected(format!("{length} bytes"))
-                .found(format!("{left} bytes")));
-        }
-        let start = self.at;
-        self.at += length as usize;
-        Ok(&self.file[start..self.at])
+                .found(format!("{} bytes", self.left()))
+        })?;
+        self.at = self.at.saturating_add(taken.len());
+        Ok(taken)
     }
 
     pub(super) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(self.take(N as u64, what)?);
-        Ok(bytes)
+        // What was taken is as long as was asked for.
+        Ok(self.take(N as u64, what)?.first_chunk().copied().unwrap_or([0; N]))
     }
 
     pub(super) fn u32(&mut self, what: &str) -> Result<u32> {
@@ -58,7 +56,7 @@ impl<'f> Cursor<'f> {
     /// A number of things of at least `least` bytes each, of which no more are claimed than the file has room for.
     pub(super) fn count(&mut self, least: u64, what: &str) -> Result<u64> {
         let count = self.u64(what)?;
-        let room = self.left() as u64 / least;
+        let room = (self.left() as u64).checked_div(least).unwrap_or(u64::MAX);
         if count > room {
             return Err(malformed(format!("{what} is more than the file has room for"))
                 .expected(format!("at most {room}"))

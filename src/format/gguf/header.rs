@@ -167,7 +167,7 @@ fn cover(entries: &[Entry], start: u64, length: u64) -> Result<Vec<Range<usize>>
         {
             return Err(malformed(format!("data overlap those of `{}`", other.meta.name.escape_debug()))
                 .tensor(&meta.name)
-                .expected(format!("an offset from {}", other_end - start))
+                .expected(format!("an offset from {}", other_end.saturating_sub(start)))
                 .found(offset.to_string()));
         }
         Ok(begin as usize..end as usize)

@@ -14,6 +14,13 @@ use crate::format::map::MappedBytes;
 use crate::format::{Reader, Rewriter, matrix};
 use crate::tensor::{Dtype, MappedRows, Precision, Rows, TensorMeta};
 
+/// Numbers that are decoded at a time, whole blocks of every type: they stay in the second-level cache.
+const PIECE: usize = 1 << 16;
+
+fn undecodable(dtype: Dtype) -> Error {
+    Error::new(ErrorKind::Unsupported, "the type cannot be decoded").found(dtype.name())
+}
+
 /// A GGUF file whose header has been checked; its data stay on disk until they are looked at.
 pub(super) struct MappedFile {
     map: MappedBytes,
@@ -50,10 +57,42 @@ impl Reader for MappedFile {
         &self.metadata
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>> {
         Ok(Cow::Borrowed(&self.map[self.header.ranges[index].clone()]))
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
+    fn stream_decoded(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let TensorMeta { dtype, .. } = self.header.tensors[index];
+        if dtype.block() == 1 {
+            return self.stream(index, take);
+        }
+        let bytes = &self.map[self.header.ranges[index].clone()];
+        let (mut numbers, mut decoded) = (vec![0.0f32; PIECE], Vec::with_capacity(4 * PIECE));
+        for blocks in bytes.chunks(PIECE / dtype.block() * dtype.bytes()) {
+            let numbers = &mut numbers[..blocks.len() / dtype.bytes() * dtype.block()];
+            if !decode(dtype, blocks, numbers) {
+                return Err(undecodable(dtype));
+            }
+            decoded.clear();
+            decoded.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            take(&decoded)?;
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
         let meta = &self.header.tensors[index];
         let (rows, columns) = matrix(meta)?;
@@ -89,7 +128,7 @@ impl<'a> BlockRows<'a> {
     /// fit the shape.
     pub(crate) fn new(bytes: &'a [u8], dtype: Dtype, rows: usize, columns: usize) -> Result<Self> {
         if !dtype.is_readable() {
-            return Err(Error::new(ErrorKind::Unsupported, "the type cannot be decoded").found(dtype.name()));
+            return Err(undecodable(dtype));
         }
         let meta = TensorMeta { name: String::new(), dtype, shape: vec![rows, columns] };
         if meta.bytes() != Some(bytes.len() as u64) {
@@ -110,6 +149,11 @@ impl Rows for BlockRows<'_> {
         Precision::Single
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "rows out of range are the caller's error; that all of them are in the bytes was checked by `new`"
+    )]
     fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         assert_eq!(out.len(), rows.len() * self.columns, "output holds the rows asked for");
         let stride = self.columns / self.dtype.block() * (self.dtype.bits() as usize / 8);

@@ -3,6 +3,12 @@
 //! A header has a type and an offset for each tensor, both of fixed width, so that it keeps its length. Data keep their
 //! order and what lies between them; those behind a table move by multiples of the alignment.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places of what this program writes, from ranges that the reader checked"
+)]
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;

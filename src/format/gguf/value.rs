@@ -92,16 +92,16 @@ fn kind(cursor: &mut Cursor<'_>, what: &str) -> Result<usize> {
 /// Passes over the elements of an array; gives the name of their type and how many there are.
 fn skip_array(cursor: &mut Cursor<'_>, what: &str, depth: usize) -> Result<(&'static str, u64)> {
     let kind = kind(cursor, what)?;
-    let (name, width) = TYPES[kind];
+    let Some(&(name, width)) = TYPES.get(kind) else { return Err(malformed(format!("{what} has an unknown type"))) };
     let count = cursor.count(width, &format!("the length of {what}"))?;
     match kind {
         STRING => (0..count).try_for_each(|_| cursor.string(what).map(drop))?,
         ARRAY if depth == MAX_DEPTH => {
             return Err(malformed(format!("{what} has too many levels")).expected(format!("at most {MAX_DEPTH}")));
         }
-        ARRAY => (0..count).try_for_each(|_| skip_array(cursor, what, depth + 1).map(drop))?,
+        ARRAY => (0..count).try_for_each(|_| skip_array(cursor, what, depth.saturating_add(1)).map(drop))?,
         _ => {
-            cursor.take(count * width, what)?;
+            cursor.take(count.saturating_mul(width), what)?;
         }
     }
     Ok((name, count))

@@ -40,14 +40,14 @@ impl Header {
     /// records.
     pub(super) fn parse(file: &[u8], name: String) -> Result<Self> {
         let (text, start) = split(file)?;
-        let literal = Parser { text, position: 0 }.dict()?;
+        let literal = Parser { text, rest: text }.dict()?;
         let missing = |what: &str| malformed(format!("header of the array has no `{what}`"));
         let descr = literal.descr.ok_or_else(|| missing("descr"))?;
         let fortran_order = literal.fortran_order.ok_or_else(|| missing("fortran_order"))?;
         let shape = literal.shape.ok_or_else(|| missing("shape"))?;
         let (dtype, big_endian) = dtype_of(&descr)?;
         let meta = TensorMeta { name, dtype, shape };
-        let found = file.len() - start;
+        let found = file.len().saturating_sub(start);
         let expected = meta.bytes().ok_or_else(|| malformed("shape overflows").found(format!("{:?}", meta.shape)))?;
         if expected != found as u64 {
             return Err(malformed("length of the data does not fit the shape")
@@ -83,10 +83,11 @@ fn split(file: &[u8]) -> Result<(&str, usize)> {
             .expected(format!("at most {} bytes", limits::MAX_NPY_HEADER))
             .found(length.to_string()));
     }
-    let text = rest.get(..length).ok_or_else(|| short().expected(format!("{length} bytes of it")))?;
+    let (text, data) =
+        rest.split_at_checked(length).ok_or_else(|| short().expected(format!("{length} bytes of it")))?;
     let text =
         std::str::from_utf8(text).map_err(|error| malformed("header of the array is not UTF-8").caused_by(error))?;
-    Ok((text, file.len() - rest.len() + length))
+    Ok((text, file.len().saturating_sub(data.len())))
 }
 
 /// The dtype of a type string such as `<f4`, and whether it is big-endian.
@@ -154,13 +155,13 @@ pub(super) fn render(meta: &TensorMeta) -> Result<Vec<u8>> {
     // A tuple of one has a comma, as Python writes it; longer ones have none at the end.
     let extents = if meta.shape.len() == 1 { extents.trim_end() } else { extents.trim_end_matches(", ") };
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents}), }}");
-    let fixed = MAGIC.len() + 4;
+    const FIXED: usize = MAGIC.len() + 4;
     // One byte for the newline at the end.
-    let length = (fixed + text.len() + 1).next_multiple_of(ALIGNMENT) - fixed;
-    let short = u16::try_from(length)
+    let whole = text.len().saturating_add(FIXED + 1).next_multiple_of(ALIGNMENT);
+    let short = u16::try_from(whole.saturating_sub(FIXED))
         .map_err(|error| Error::new(ErrorKind::Unsupported, "header would be too long").caused_by(error))?;
     let mut header = [MAGIC, &[1, 0], &short.to_le_bytes(), text.as_bytes()].concat();
-    header.resize(fixed + length - 1, b' ');
+    header.resize(whole.saturating_sub(1), b' ');
     header.push(b'\n');
     Ok(header)
 }
@@ -168,10 +169,11 @@ pub(super) fn render(meta: &TensorMeta) -> Result<Vec<u8>> {
 /// Reads the literal, of which NumPy writes one form only.
 struct Parser<'a> {
     text: &'a str,
-    position: usize,
+    /// What is to be read of it.
+    rest: &'a str,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn dict(mut self) -> Result<Literal> {
         let mut literal = Literal::default();
         self.expect('{')?;
@@ -206,17 +208,17 @@ impl Parser<'_> {
 
     /// The next character that is no white space.
     fn peek(&mut self) -> Option<char> {
-        let rest = &self.text[self.position..];
-        self.position += rest.len() - rest.trim_start().len();
-        self.text[self.position..].chars().next()
+        self.rest = self.rest.trim_start();
+        self.rest.chars().next()
     }
 
     fn accept(&mut self, wanted: char) -> bool {
-        let found = self.peek() == Some(wanted);
-        if found {
-            self.position += wanted.len_utf8();
+        self.peek();
+        match self.rest.strip_prefix(wanted) {
+            Some(rest) => self.rest = rest,
+            None => return false,
         }
-        found
+        true
     }
 
     fn expect(&mut self, wanted: char) -> Result<()> {
@@ -225,23 +227,23 @@ impl Parser<'_> {
 
     fn wrong(&self, expected: &str) -> Error {
         malformed("header of the array is not what NumPy writes")
-            .expected(format!("{expected} at byte {} of it", self.position))
+            .expected(format!("{expected} at byte {} of it", self.text.len().saturating_sub(self.rest.len())))
     }
 
     fn string(&mut self) -> Result<String> {
         let quote = self.peek().filter(|quote| matches!(quote, '\'' | '"')).ok_or_else(|| self.wrong("a string"))?;
-        let rest = &self.text[self.position + 1..];
-        let end = rest.find([quote, '\\']).filter(|&end| rest[end..].starts_with(quote));
-        let end = end.ok_or_else(|| self.wrong("a string without escapes"))?;
-        self.position += end + 2;
-        Ok(rest[..end].to_owned())
+        let found = self.rest.strip_prefix(quote).and_then(|rest| rest.split_once(quote));
+        let (string, rest) =
+            found.filter(|(string, _)| !string.contains('\\')).ok_or_else(|| self.wrong("a string without escapes"))?;
+        self.rest = rest;
+        Ok(string.to_owned())
     }
 
     fn bool(&mut self) -> Result<bool> {
         self.peek();
         for (word, value) in [("True", true), ("False", false)] {
-            if self.text[self.position..].starts_with(word) {
-                self.position += word.len();
+            if let Some(rest) = self.rest.strip_prefix(word) {
+                self.rest = rest;
                 return Ok(value);
             }
         }
@@ -253,15 +255,14 @@ impl Parser<'_> {
         let mut extents = Vec::new();
         while !self.accept(')') {
             self.peek();
-            let rest = &self.text[self.position..];
-            let digits = rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
-            let extent =
-                rest[..digits].parse().map_err(|error| self.wrong("a whole number from 0").caused_by(error))?;
+            let behind = self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+            let digits = self.rest.strip_suffix(behind).unwrap_or_default();
+            let extent = digits.parse().map_err(|error| self.wrong("a whole number from 0").caused_by(error))?;
             if extents.len() == limits::MAX_DIMENSIONS {
                 return Err(malformed("too many dimensions").expected(format!("at most {}", limits::MAX_DIMENSIONS)));
             }
             extents.push(extent);
-            self.position += digits;
+            self.rest = behind;
             // Python 2 marked long integers.
             self.accept('L');
             if !self.accept(',') {

@@ -26,6 +26,7 @@ impl MappedArray {
         Ok(MappedArray { map, header, metadata: BTreeMap::new() })
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the range was checked when the file was opened")]
     fn elements(&self) -> Elements<'_> {
         let Header { meta, arrangement, data } = &self.header;
         Elements { bytes: &self.map[data.clone()], meta, arrangement }

@@ -33,6 +33,10 @@ impl MappedArchive {
         Ok(MappedArchive { map, tensors, places, metadata: BTreeMap::new() })
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn elements(&self, index: usize) -> Elements<'_> {
         let (range, arrangement) = &self.places[index];
         Elements { bytes: &self.map[range.clone()], meta: &self.tensors[index], arrangement }
@@ -52,9 +56,12 @@ fn read(file: &[u8]) -> Result<Arrays> {
                 .found(format!("`{}`", entry.escape_debug()))
         })?;
         let range = archive.find(entry).unwrap_or_default();
-        let header = Header::parse(&file[range.clone()], name.to_owned()).map_err(|error| error.tensor(name))?;
+        let array = file.get(range.clone()).unwrap_or_default();
+        let header = Header::parse(array, name.to_owned()).map_err(|error| error.tensor(name))?;
         arrays.0.push(header.meta);
-        arrays.1.push((range.start + header.data.start..range.start + header.data.end, header.arrangement));
+        // Both ends are in the entry, whose place is a range of the file.
+        let place = |at: usize| range.start.saturating_add(at);
+        arrays.1.push((place(header.data.start)..place(header.data.end), header.arrangement));
     }
     Ok(arrays)
 }
@@ -73,7 +80,7 @@ impl Reader for MappedArchive {
     }
 
     fn is_mapped(&self, index: usize) -> bool {
-        self.places[index].1.is_plain()
+        self.places.get(index).is_some_and(|(_, arrangement)| arrangement.is_plain())
     }
 
     fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Writes .npy files and .npz archives piece by piece.
 
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "places of what this program writes")]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;

@@ -1,5 +1,7 @@
 //! Bytes of the nodes and tensors that an output gains.
 
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "fields of a model that was read whole")]
+
 use super::node::Node;
 use super::schema::{attribute, entry, graph, model, node, tensor};
 use super::types::data_type;
@@ -75,11 +77,15 @@ pub(super) fn put_node(op: Op, inputs: &[&str], output: &str, out: &mut Vec<u8>)
     put_any_node(op.name(), inputs, output, attribute, out);
 }
 
-/// Appends a node whose output is the whole number `value`.
-pub(super) fn put_constant(value: i64, output: &str, out: &mut Vec<u8>) {
+/// Appends a node whose output is the array `values` of `shape`.
+pub(super) fn put_constant(shape: &[usize], values: &[i64], output: &str, out: &mut Vec<u8>) {
     let mut number = Vec::new();
+    for &extent in shape {
+        put_number(tensor::DIMS, extent as u64, &mut number);
+    }
     put_number(tensor::DATA_TYPE, data_type(Dtype::I64).unwrap_or_default(), &mut number);
-    put_bytes(tensor::RAW_DATA, &value.to_le_bytes(), &mut number);
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    put_bytes(tensor::RAW_DATA, &bytes, &mut number);
     let mut own = Vec::new();
     put_bytes(attribute::NAME, b"value", &mut own);
     put_bytes(attribute::TENSOR, &number, &mut own);

@@ -44,7 +44,8 @@ impl DataFiles {
     /// The elements that `external` says are those of `meta`.
     pub(super) fn bytes(&self, external: &External, meta: &TensorMeta) -> Result<&[u8]> {
         let (number, range) = self.range(external, meta)?;
-        Ok(&self.maps[number][range])
+        let bytes = self.maps.get(number).and_then(|map| map.get(range));
+        bytes.ok_or_else(|| malformed("external data were not opened"))
     }
 
     fn open_one(&mut self, folder: &Path, location: &str) -> Result<()> {
@@ -77,8 +78,8 @@ impl DataFiles {
     fn range(&self, external: &External, meta: &TensorMeta) -> Result<(usize, Range<usize>)> {
         let bytes = meta.bytes().ok_or_else(|| malformed("shape overflows").found(format!("{:?}", meta.shape)))?;
         let number = self.numbers.get(&external.location).copied();
-        let number = number.ok_or_else(|| malformed("external data were not opened"))?;
-        let file = self.files[number].bytes;
+        let opened = number.and_then(|number| Some((number, self.files.get(number)?.bytes)));
+        let (number, file) = opened.ok_or_else(|| malformed("external data were not opened"))?;
         let length = external.length.unwrap_or_else(|| file.saturating_sub(external.offset));
         if length != bytes {
             return Err(malformed("the length of external data does not fit the shape")

@@ -60,7 +60,7 @@ pub(super) fn parse(file: &[u8], at: usize, range: Range<usize>) -> Result<Resul
             (tensor::DIMS, Payload::Bytes(range)) => {
                 let mut at = range.start;
                 while at < range.end && shape.len() <= limits::MAX_DIMENSIONS {
-                    shape.push(extent(varint(&file[..range.end], &mut at)?)?);
+                    shape.push(extent(varint(file.get(..range.end).unwrap_or_default(), &mut at)?)?);
                 }
             }
             (tensor::DATA_TYPE, Payload::Varint(value)) => data_type = *value,
@@ -157,7 +157,7 @@ fn inline(file: &[u8], meta: &TensorMeta, stored: &[(u32, Payload)]) -> Result<E
         (_, Some(_)) => Err(Error::new(ErrorKind::Unsupported, "the elements of an initializer lie in several pieces")
             .hint("load and save the model with the onnx package, which packs them")),
         (payloads, None) => {
-            let elements = bytes * 8 / u64::from(meta.dtype.bits());
+            let elements = meta.elements().unwrap_or(u64::MAX);
             let (found, elements_found) = varints(file, payloads)?;
             if elements_found != elements {
                 return Err(malformed("the number of elements of an initializer does not fit its shape")
@@ -182,8 +182,8 @@ fn varints(file: &[u8], payloads: &[&Payload]) -> Result<(Elements, u64)> {
             if count.is_multiple_of(STRIDE as u64) {
                 places.push((pieces.len(), at));
             }
-            varint(&file[..range.end], &mut at)?;
-            count += 1;
+            varint(file.get(..range.end).unwrap_or_default(), &mut at)?;
+            count = count.saturating_add(1);
         }
         pieces.push(range.clone());
     }

@@ -1,5 +1,11 @@
 //! Where everything of a new model goes: pieces of the old one, bytes of our own, and elements that are still to come.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places of what this program writes, and fields of a model that was read whole"
+)]
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 

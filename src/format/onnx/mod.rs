@@ -67,7 +67,7 @@ fn is_model(head: &[u8], size: u64) -> bool {
             return false;
         }
         let Ok(value) = wire::varint(head, &mut at) else { break };
-        known += 1;
+        known = usize::saturating_add(known, 1);
         if kind == 2 {
             let Some(end) = (at as u64).checked_add(value).filter(|&end| end <= size) else { return false };
             if number == schema::model::GRAPH {

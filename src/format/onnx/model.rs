@@ -45,7 +45,7 @@ pub(super) struct Value {
 
 /// The text in `range`.
 pub(super) fn text(file: &[u8], range: Range<usize>, what: &str) -> Result<String> {
-    let bytes = &file[range];
+    let bytes = file.get(range).unwrap_or_default();
     if bytes.len() > limits::MAX_WORD {
         return Err(malformed(format!("{what} is too long"))
             .expected(format!("at most {} bytes", limits::MAX_WORD))
@@ -76,7 +76,9 @@ pub(super) fn key_value(file: &[u8], range: Range<usize>, what: &str) -> Result<
                     .expected(format!("at most {} bytes", limits::MAX_JSON))
                     .found(range.len().to_string()));
             }
-            (entry::VALUE, Some(range)) => value = String::from_utf8_lossy(&file[range]).into_owned(),
+            (entry::VALUE, Some(range)) => {
+                value = String::from_utf8_lossy(file.get(range).unwrap_or_default()).into_owned();
+            }
             _ => {}
         }
     }
@@ -170,7 +172,7 @@ fn default_opset(file: &[u8], range: Range<usize>) -> Result<Option<u64>> {
         let field = field?;
         match field.number {
             opset::DOMAIN => {
-                is_default = field.bytes().is_some_and(|range| node::is_default_domain(&file[range]));
+                is_default = field.bytes().and_then(|range| file.get(range)).is_some_and(node::is_default_domain);
             }
             opset::VERSION => version = field.varint(),
             _ => {}

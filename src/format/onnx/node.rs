@@ -94,10 +94,12 @@ fn read_attribute(file: &[u8], range: Range<usize>, own: &mut Node, depth: usize
             (attribute::INTS, Some(range)) if range.len() <= limits::MAX_DIMENSIONS => {
                 let mut at = range.start;
                 while at < range.end {
-                    ints.push(varint(&file[..range.end], &mut at)? as i64);
+                    ints.push(varint(file.get(..range.end).unwrap_or_default(), &mut at)? as i64);
                 }
             }
-            (attribute::GRAPH | attribute::GRAPHS, Some(range)) => capture(file, range, &mut own.captured, depth + 1)?,
+            (attribute::GRAPH | attribute::GRAPHS, Some(range)) => {
+                capture(file, range, &mut own.captured, depth.saturating_add(1))?;
+            }
             _ => {}
         }
     }

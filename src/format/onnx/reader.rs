@@ -45,6 +45,10 @@ impl MappedModel {
         Ok(MappedModel { map, model, data, file_name, tensors, uses, warnings })
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn initializer(&self, index: usize) -> &Initializer {
         &self.model.initializers[index]
     }
@@ -58,8 +62,9 @@ impl MappedModel {
     }
 
     fn elements(&self, index: usize) -> Result<usize> {
-        let elements = self.tensors[index].elements().and_then(|elements| usize::try_from(elements).ok());
-        elements.ok_or_else(|| malformed("shape overflows").tensor(&self.tensors[index].name))
+        let meta = &self.initializer(index).meta;
+        let elements = meta.elements().and_then(|elements| usize::try_from(elements).ok());
+        elements.ok_or_else(|| malformed("shape overflows").tensor(&meta.name))
     }
 }
 
@@ -72,6 +77,10 @@ impl Reader for MappedModel {
         &self.model.metadata
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>> {
         let Initializer { meta, elements, .. } = self.initializer(index);
         match elements {
@@ -96,14 +105,14 @@ impl Reader for MappedModel {
         let mut bytes = Vec::new();
         for start in (0..elements).step_by(BLOCK) {
             bytes.clear();
-            varints.decode(start..elements.min(start + BLOCK), &mut bytes)?;
+            varints.decode(start..elements.min(start.saturating_add(BLOCK)), &mut bytes)?;
             take(&bytes)?;
         }
         Ok(())
     }
 
     fn rows(&self, index: usize) -> Result<Box<dyn Rows + '_>> {
-        let meta = &self.tensors[index];
+        let meta = &self.initializer(index).meta;
         let (rows, columns) = matrix(meta)?;
         match self.varints(index) {
             Some(varints) if meta.dtype.is_table_float() => Ok(Box::new(varints)),

@@ -1,5 +1,10 @@
 //! The way back: the graph without the nodes that decode, and with the names that they replaced.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "nodes and fields are named by their number in a model that was read whole"
+)]
+
 use super::build::{PREFIX, original, put_renamed, renamed};
 use super::layout::{Added, Edits};
 use super::reader::MappedModel;

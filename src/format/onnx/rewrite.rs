@@ -1,5 +1,7 @@
 //! Outputs in the form of an open model.
 
+#![expect(clippy::arithmetic_side_effects, reason = "sizes of what this program writes")]
+
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;

@@ -5,6 +5,11 @@
 //! and fields that are not known here; only names of its inputs and outputs change, in a way that [`super::restore`] can
 //! undo. What depends on weights alone stands at the head of the graph, where runtimes fold it once when they load it.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "nodes and fields are named by their number in a model that was read whole; inputs were counted by `uses`"
+)]
+
 mod decoder;
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +20,7 @@ use super::model::Model;
 use super::node::Node;
 use super::reader::MappedModel;
 use super::types::data_type;
+use crate::codec::Arithmetic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{EncodedTable, Reader};
 use crate::tensor::Dtype;
@@ -107,7 +113,7 @@ enum Use {
 impl<'f> Surgery<'f> {
     fn table(&mut self, number: usize, table: &EncodedTable<'_>) -> Result<()> {
         let arithmetic = table.codec.arithmetic(table.setting)?;
-        self.check_parts(table)?;
+        self.check_parts(table, arithmetic)?;
         let mut decoder = Decoder::new(number, arithmetic, table);
         let own = self.initializer(&table.dense.name)?;
         self.edits.removed.insert(own);
@@ -131,10 +137,17 @@ impl<'f> Surgery<'f> {
     }
 
     /// Refuses parts that the graph has no place for.
-    fn check_parts(&self, table: &EncodedTable<'_>) -> Result<()> {
+    fn check_parts(&self, table: &EncodedTable<'_>, arithmetic: Arithmetic) -> Result<()> {
         let model = &self.file.model;
         if table.parts.first().map(|part| &part.name) != Some(&table.dense.name) {
             return Err(unsupported("the codes have another name than the table, and the graph would lose it"));
+        }
+        let codes = &table.parts[0];
+        if matches!(arithmetic, Arithmetic::Scaled { .. }) && codes.shape != table.dense.shape {
+            return Err(unsupported("the codes are packed, and no operator reads them")
+                .expected(format!("{:?}", table.dense.shape))
+                .found(format!("{} {:?}", codes.dtype.name(), codes.shape))
+                .hint("choose a `--granularity` that divides the columns of the table"));
         }
         for part in &table.parts {
             if data_type(part.dtype).is_none() {

@@ -6,6 +6,7 @@ use super::model::Model;
 use super::node::Node;
 use super::types::INDICES;
 use crate::format::{TensorUse, UseKind};
+use crate::tensor::TensorMeta;
 
 /// Operators that pass indices on in another shape or type, or some of them. Their first input is looked at.
 const TRANSPARENT: &[&str] =
@@ -23,10 +24,10 @@ pub(super) fn find(model: &Model) -> Vec<TensorUse> {
     let mut uses = Vec::new();
     let mut shapes = HashSet::new();
     for node in model.nodes.iter().filter(|node| node.is_lookup()) {
-        let Some(&tensor) = trace.initializers.get(node.inputs[0].as_str()) else { continue };
-        let meta = &model.initializers[tensor].meta;
+        let [table, indices, ..] = &node.inputs[..] else { continue };
+        let Some((&tensor, meta)) = trace.initializer(model, table) else { continue };
         let Some(shape) = meta.matrix().filter(|_| meta.dtype.is_table_float()) else { continue };
-        if let Some(indices) = trace.graph_input(&node.inputs[1]) {
+        if let Some(indices) = trace.graph_input(indices) {
             shapes.insert((meta.dtype, shape));
             let kind = UseKind::LookedUp { indices: indices.to_owned() };
             uses.push(TensorUse { tensor, node: node.label(), kind });
@@ -34,8 +35,7 @@ pub(super) fn find(model: &Model) -> Vec<TensorUse> {
     }
     for node in &model.nodes {
         let Some((name, is_transposed)) = trace.multiplied(node) else { continue };
-        let Some(&tensor) = trace.initializers.get(name) else { continue };
-        let meta = &model.initializers[tensor].meta;
+        let Some((&tensor, meta)) = trace.initializer(model, name) else { continue };
         let Some((rows, columns)) = meta.matrix() else { continue };
         let table = if is_transposed { (columns, rows) } else { (rows, columns) };
         if shapes.contains(&(meta.dtype, table)) {
@@ -62,6 +62,12 @@ impl<'m> Trace<'m> {
         let outputs = |node: &'m Node| node.outputs.iter().map(move |output| (output.as_str(), node));
         let producers = model.nodes.iter().flat_map(outputs).collect();
         Trace { initializers, indices, producers }
+    }
+
+    /// The initializer called `name`.
+    fn initializer(&self, model: &'m Model, name: &str) -> Option<(&usize, &'m TensorMeta)> {
+        let index = self.initializers.get(name)?;
+        Some((index, &model.initializers.get(*index)?.meta))
     }
 
     /// The integer input of the graph that `name` comes from.

@@ -26,25 +26,26 @@ impl Varints<'_> {
         let Some(&(mut piece, mut at)) = self.places.get(range.start / STRIDE) else { return Ok(()) };
         let mut skip = range.start % STRIDE;
         let mut left = range.len();
-        while left > 0 && piece < self.pieces.len() {
-            let end = self.pieces[piece].end;
+        while left > 0 {
+            let Some(end) = self.pieces.get(piece).map(|piece| piece.end) else { break };
             if at >= end {
-                piece += 1;
+                piece = piece.saturating_add(1);
                 at = self.pieces.get(piece).map_or(0, |next| next.start);
                 continue;
             }
-            let value = varint(&self.file[..end], &mut at)?;
-            if skip > 0 {
-                skip -= 1;
+            let value = varint(self.file.get(..end).unwrap_or_default(), &mut at)?;
+            if let Some(fewer) = skip.checked_sub(1) {
+                skip = fewer;
                 continue;
             }
             // Negative numbers are ten bytes long; the low ones are theirs in two's complement.
-            out.extend_from_slice(&value.to_le_bytes()[..width]);
-            left -= 1;
+            out.extend(value.to_le_bytes().into_iter().take(width));
+            left = left.saturating_sub(1);
         }
         Ok(())
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "rows are those of a matrix whose bytes were counted")]
     fn packed_rows(&self, rows: &Range<usize>) -> Result<Vec<u8>> {
         let columns = self.shape().1;
         let mut bytes = Vec::with_capacity(rows.len() * columns * self.meta.dtype.bytes());

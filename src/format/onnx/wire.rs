@@ -59,7 +59,7 @@ pub(super) fn malformed(summary: impl Into<String>) -> Error {
 
 /// The fields of the message in `range` of `file`, one after the other.
 pub(super) fn fields(file: &[u8], range: Range<usize>) -> Fields<'_> {
-    Fields { file: &file[..range.end], at: range.start }
+    Fields { file: file.get(..range.end).unwrap_or_default(), at: range.start }
 }
 
 /// What [`fields`] gives. After an error there is nothing more.
@@ -93,16 +93,15 @@ impl Fields<'_> {
         let number = u32::try_from(tag >> 3).ok().filter(|&number| number > 0);
         let number = number.ok_or_else(|| malformed("a field has no number").found(format!("tag {tag}")))?;
         let take = |at: &mut usize, length: u64| {
-            let left = (self.file.len() - *at) as u64;
-            if length > left {
-                return Err(malformed(format!("field {number} ends beyond the message around it"))
-                    .expected(format!("at most {left} bytes"))
-                    .found(length.to_string()));
-            }
             let from = *at;
-            // In range: no more than what is left of the file.
-            *at += length as usize;
-            Ok(from..*at)
+            let end = usize::try_from(length).ok().and_then(|length| from.checked_add(length));
+            let end = end.filter(|&end| end <= self.file.len()).ok_or_else(|| {
+                malformed(format!("field {number} ends beyond the message around it"))
+                    .expected(format!("at most {} bytes", self.file.len().saturating_sub(from)))
+                    .found(length.to_string())
+            })?;
+            *at = end;
+            Ok(from..end)
         };
         let payload = match tag & 7 {
             0 => Payload::Varint(varint(self.file, &mut at)?),
@@ -125,14 +124,16 @@ impl Fields<'_> {
 /// Reads a number of variable length at `at`, and moves `at` behind it.
 pub(super) fn varint(file: &[u8], at: &mut usize) -> Result<u64> {
     let mut value = 0u64;
-    for (index, &byte) in file[*at..].iter().take(MAX_VARINT).enumerate() {
+    for (shift, (place, &byte)) in
+        (0..).step_by(7).zip((*at..).zip(file.get(*at..).unwrap_or_default())).take(MAX_VARINT)
+    {
         // The tenth byte has one bit of 64 left.
-        if index + 1 == MAX_VARINT && byte > 1 {
+        if shift == 63 && byte > 1 {
             break;
         }
-        value |= u64::from(byte & 0x7f) << (7 * index);
+        value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            *at += index + 1;
+            *at = place.saturating_add(1);
             return Ok(value);
         }
     }

@@ -1,5 +1,7 @@
 //! Writes a model and its data file, the elements of each tensor to its place.
 
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "places of what this program writes")]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -50,6 +50,11 @@ impl<'a> Unpickler<'a> {
         loop {
             let place = self.position;
             let [opcode] = self.array()?;
+            // Marks and references from the memo make no objects, so nothing else counts them.
+            if machine.stack.len().saturating_add(machine.marks.len()) > limits::MAX_OBJECTS {
+                return Err(Error::new(ErrorKind::Unsupported, "stack of the pickle is too deep")
+                    .expected(format!("at most {} entries", limits::MAX_OBJECTS)));
+            }
             match self.step(opcode, &mut machine) {
                 Ok(None) => {}
                 Ok(Some(result)) => return Ok(result),
@@ -119,9 +124,9 @@ impl<'a> Unpickler<'a> {
                 Value::Global(global(&module, &name)?)
             }
             0x93 => {
-                let names = machine.top(2)?;
+                let [module, global_name] = machine.pair()?;
                 let name = |id| self.objects.text(id).ok_or_else(|| malformed("name of a global is no string"));
-                Value::Global(global(name(names[0])?, name(names[1])?)?)
+                Value::Global(global(name(module)?, name(global_name)?)?)
             }
             b'Q' => {
                 let id = machine.pop()?;
@@ -187,8 +192,7 @@ impl<'a> Unpickler<'a> {
     }
 
     fn reduce(&mut self, machine: &mut Machine) -> Result<()> {
-        let called = machine.top(2)?;
-        let (callable, arguments) = (called[0], called[1]);
+        let [callable, arguments] = machine.pair()?;
         let Value::Global(global) = *self.objects.get(callable) else {
             return Err(Error::new(ErrorKind::Unsupported, "REDUCE of what is no known function")
                 .found(self.objects.get(callable).kind()));
@@ -203,7 +207,7 @@ impl<'a> Unpickler<'a> {
         let taken = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
             malformed("pickle ends early").expected(format!("{length} bytes more")).found(format!("{}", rest.len()))
         })?;
-        self.position += taken.len();
+        self.position = self.position.saturating_add(taken.len());
         if self.position > limits::MAX_PICKLE {
             return Err(Error::new(ErrorKind::Unsupported, "pickle is too long")
                 .expected(format!("at most {} bytes without the storages", limits::MAX_PICKLE)));
@@ -242,9 +246,10 @@ impl<'a> Unpickler<'a> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let end = rest.iter().take(LONGEST).position(|&byte| byte == b'\n');
         let end = end.ok_or_else(|| malformed("name of a global does not end"))?;
-        let line = self.bytes(end as u64 + 1)?;
-        let text = std::str::from_utf8(&line[..end])
-            .map_err(|error| malformed("name of a global is not UTF-8").caused_by(error))?;
+        let line = self.bytes(end as u64)?;
+        self.bytes(1)?;
+        let text =
+            std::str::from_utf8(line).map_err(|error| malformed("name of a global is not UTF-8").caused_by(error))?;
         Ok(text.to_owned())
     }
 
@@ -259,7 +264,9 @@ impl<'a> Unpickler<'a> {
         let bytes = self.bytes(length)?;
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut wide = [if negative { 0xff } else { 0 }; limits::MAX_INTEGER];
-        wide[..bytes.len()].copy_from_slice(bytes);
+        for (wide, byte) in wide.iter_mut().zip(bytes) {
+            *wide = *byte;
+        }
         Ok(Value::Integer(i128::from_le_bytes(wide)))
     }
 }
@@ -287,6 +294,12 @@ impl Machine {
     fn top(&mut self, count: usize) -> Result<Vec<Id>> {
         let start = self.stack.len().checked_sub(count).filter(|&start| start >= self.floor()).ok_or_else(underflow)?;
         Ok(self.stack.split_off(start))
+    }
+
+    /// The two uppermost, the deeper first.
+    fn pair(&mut self) -> Result<[Id; 2]> {
+        let pair = self.top(2)?;
+        pair.try_into().map_err(|_| underflow())
     }
 
     /// Takes what lies above the last mark, and the mark.

@@ -51,6 +51,10 @@ impl MappedCheckpoint {
         Ok(MappedCheckpoint { map, tensors, places, metadata, warnings })
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn elements(&self, index: usize) -> Elements<'_> {
         let place = &self.places[index];
         let bytes = &self.map[place.range.clone()];
@@ -61,7 +65,7 @@ impl MappedCheckpoint {
 fn read(file: &[u8], alone: &str) -> Result<(Vec<TensorMeta>, Vec<Place>, Vec<String>)> {
     let contents = if file.starts_with(zip::MAGIC) {
         storages::read_archive(file)?
-    } else if storages::is_tar(&file[..file.len().min(limits::PROBE)]) {
+    } else if storages::is_tar(file.get(..limits::PROBE).unwrap_or(file)) {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "a checkpoint of PyTorch before 0.1.10, which is a tar archive",
@@ -105,6 +109,7 @@ fn read(file: &[u8], alone: &str) -> Result<(Vec<TensorMeta>, Vec<Place>, Vec<St
 }
 
 /// The bytes of a tensor in the file, after everything that the pickle says of it was held against its storage.
+#[expect(clippy::arithmetic_side_effects, reason = "each number is below the storage's length in bytes by then")]
 fn locate(tensor: &Tensor, meta: &TensorMeta, contents: &Contents) -> Result<Place> {
     let storage = &tensor.storage;
     let quoted = format!("storage `{}`", storage.key.escape_debug());
@@ -160,7 +165,7 @@ impl Reader for MappedCheckpoint {
     }
 
     fn is_mapped(&self, index: usize) -> bool {
-        self.places[index].arrangement.is_plain()
+        self.places.get(index).is_some_and(|place| place.arrangement.is_plain())
     }
 
     fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
@@ -172,7 +177,7 @@ impl Reader for MappedCheckpoint {
     }
 
     fn stored_as(&self, index: usize) -> Option<usize> {
-        self.places[index].stored_as
+        self.places.get(index)?.stored_as
     }
 
     fn warnings(&self) -> &[String] {

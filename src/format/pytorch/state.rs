@@ -53,7 +53,7 @@ fn list(names: &[String]) -> String {
     let mut text =
         names.iter().take(LISTED).map(|name| format!("`{}`", name.escape_debug())).collect::<Vec<_>>().join(", ");
     if names.len() > LISTED {
-        text.push_str(&format!(" and {} more", names.len() - LISTED));
+        text.push_str(&format!(" and {} more", names.len().saturating_sub(LISTED)));
     }
     text
 }
@@ -103,7 +103,7 @@ impl Walk<'_> {
 
     /// Adds the tensors of `id`, whose name so far is `name`.
     fn collect(&mut self, id: Id, name: &mut String, alone: &str, depth: usize) -> Result<()> {
-        self.visited += 1;
+        self.visited = self.visited.saturating_add(1);
         if depth > limits::MAX_NESTING || self.visited > limits::MAX_OBJECTS {
             return Err(Error::new(ErrorKind::Unsupported, "containers of the pickle are nested without end")
                 .expected(format!("at most {} levels", limits::MAX_NESTING)));
@@ -111,9 +111,9 @@ impl Walk<'_> {
         let length = name.len();
         let objects = self.objects;
         self.held = self.held.saturating_add(match objects.get(id) {
-            Value::Tensor(tensor) => length + BYTES_A_DIMENSION * tensor.shape.len(),
+            Value::Tensor(tensor) => BYTES_A_DIMENSION.saturating_mul(tensor.shape.len()).saturating_add(length),
             Value::List(_) | Value::Tuple(_) => 0,
-            Value::Dict(members) => length + BYTES_A_DIMENSION * members.len(),
+            Value::Dict(members) => BYTES_A_DIMENSION.saturating_mul(members.len()).saturating_add(length),
             _ => length,
         });
         if self.held > limits::MAX_PICKLE {
@@ -131,11 +131,8 @@ impl Walk<'_> {
                 let mut ordered: Vec<(String, Id)> = Vec::with_capacity(members.len());
                 for &(key, value) in members {
                     let key = self.key(key);
-                    match places.get(&key) {
-                        Some(&place) => {
-                            let (_, earlier): &mut (String, Id) = &mut ordered[place];
-                            *earlier = value;
-                        }
+                    match places.get(&key).and_then(|&place: &usize| ordered.get_mut(place)) {
+                        Some((_, earlier)) => *earlier = value,
                         None => {
                             places.insert(key.clone(), ordered.len());
                             ordered.push((key, value));
@@ -163,6 +160,6 @@ impl Walk<'_> {
             name.push('.');
         }
         name.push_str(key);
-        self.collect(id, name, alone, depth + 1)
+        self.collect(id, name, alone, depth.saturating_add(1))
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn read_archive(file: &[u8]) -> Result<Contents> {
             ));
     }
     let archive = listing.locate(file)?;
-    let entry = |name: &str| archive.find(&format!("{prefix}{name}")).map(|range| &file[range]);
+    let entry = |name: &str| archive.find(&format!("{prefix}{name}")).and_then(|range| file.get(range));
     let big_endian = match entry("byteorder") {
         None | Some(b"little") => false,
         Some(b"big") => true,
@@ -110,10 +110,10 @@ pub(super) fn read_legacy(file: &[u8]) -> Result<Contents> {
         let quoted = format!("storage `{}`", key.escape_debug());
         let cut =
             || malformed(format!("file ends within {quoted}")).hint("the file is cut off: fetch or save it again");
-        let (length, _) = file.get(position..).and_then(<[u8]>::split_first_chunk).ok_or_else(cut)?;
+        let (length, rest) = file.get(position..).and_then(<[u8]>::split_first_chunk).ok_or_else(cut)?;
         let elements = u64::from_le_bytes(*length);
         let width = *widths.get(key.as_str()).ok_or_else(|| malformed(format!("no tensor refers to {quoted}")))?;
-        let start = position + length.len();
+        let start = file.len().saturating_sub(rest.len());
         let end = usize::try_from(elements)
             .ok()
             .and_then(|elements| elements.checked_mul(width)?.checked_add(start))

@@ -174,8 +174,8 @@ impl Objects {
     pub(super) fn add(&mut self, value: Value) -> Result<Id> {
         self.held = self.held.saturating_add(match &value {
             Value::List(items) | Value::Tuple(items) => items.len(),
-            Value::Dict(members) => 2 * members.len(),
-            Value::Tensor(tensor) => 4 * tensor.shape.len() + tensor.storage.key.len(),
+            Value::Dict(members) => members.len().saturating_mul(2),
+            Value::Tensor(tensor) => tensor.shape.len().saturating_mul(4).saturating_add(tensor.storage.key.len()),
             Value::Storage(storage) => storage.key.len(),
             _ => 0,
         });
@@ -183,11 +183,13 @@ impl Objects {
             return Err(Error::new(ErrorKind::Unsupported, "pickle makes too many objects")
                 .expected(format!("at most {}", limits::MAX_OBJECTS)));
         }
+        let id = self.values.len() as Id;
         self.values.push(value);
-        Ok((self.values.len() - 1) as Id)
+        Ok(id)
     }
 
     /// The object `id`, which [`Objects::add`] gave.
+    #[expect(clippy::indexing_slicing, reason = "an `Id` is made by `add` alone, and nothing is removed")]
     pub(super) fn get(&self, id: Id) -> &Value {
         &self.values[id as usize]
     }
@@ -201,6 +203,7 @@ impl Objects {
     }
 
     /// The same, to be changed.
+    #[expect(clippy::indexing_slicing, reason = "an `Id` is made by `add` alone, and nothing is removed")]
     pub(super) fn get_mut(&mut self, id: Id) -> &mut Value {
         &mut self.values[id as usize]
     }

@@ -57,11 +57,12 @@ impl Header {
             key(a).cmp(&key(b)).then_with(|| a.meta.name.cmp(&b.meta.name))
         });
         cover(&entries, data.len() as u64)?;
-        let start = file.len() - data.len();
-        // The offsets were checked against the length of `data`, which is a `usize`.
+        let start = file.len().saturating_sub(data.len());
+        // The offsets were checked against the length of `data`, which is a `usize` and ends with the file.
+        let place = |offset: u64| start.saturating_add(offset as usize);
         let ranges = entries.iter().map(|entry| {
             let Range { start: begin, end } = entry.offsets;
-            start + begin as usize..start + end as usize
+            place(begin)..place(end)
         });
         Ok(Header {
             ranges: ranges.collect(),
@@ -89,10 +90,10 @@ fn split(file: &[u8]) -> Result<(&str, &[u8])> {
     let Some((header, data)) = rest.split_at_checked(length as usize) else {
         return Err(fault("header ends beyond the file", format!("a length of at most {} bytes", rest.len())));
     };
-    if header.first() != Some(&b'{') {
+    if let Some(first) = header.first().filter(|first| **first != b'{') {
         return Err(malformed("header does not begin with `{`")
             .expected("a JSON object")
-            .found(format!("`{}`", header[..1].escape_ascii())));
+            .found(format!("`{}`", first.escape_ascii())));
     }
     let text = std::str::from_utf8(header).map_err(|error| {
         malformed("header is not UTF-8")

@@ -1,5 +1,11 @@
 //! Where everything of a file lies, before any of it is written.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places of what this program writes, whose sum was checked"
+)]
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::ops::Range;

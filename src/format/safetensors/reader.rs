@@ -34,6 +34,10 @@ impl Reader for MappedFile {
         &self.header.metadata
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is that of a tensor that this reader lists, the range was checked when it was opened"
+    )]
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>> {
         Ok(Cow::Borrowed(&self.map[self.header.ranges[index].clone()]))
     }

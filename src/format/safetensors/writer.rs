@@ -1,5 +1,11 @@
 //! Writes a file piece by piece, and digests it meanwhile.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places of what this program writes, in a layout that was checked"
+)]
+
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::ops::Range;

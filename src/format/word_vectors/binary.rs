@@ -1,5 +1,11 @@
 //! word2vec's binary form: a first line of V and d, then each word, a blank, and its numbers as little-endian singles.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places are those that `memchr` and `position` found in the same bytes, and sums of them; V and d were held against the length of the file"
+)]
+
 use std::ops::Range;
 
 use memchr::memchr;

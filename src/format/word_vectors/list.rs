@@ -1,5 +1,11 @@
 //! Lists of words in files of their own: one a line.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places are those that `memchr` found in the same bytes, and the length of an escape that was matched"
+)]
+
 use std::ops::Range;
 use std::path::Path;
 

@@ -1,5 +1,11 @@
 //! A mapped file of word vectors.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows and columns were held against the length of the file when it was opened, and an index is that of a tensor listed"
+)]
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,8 +32,11 @@ const SUBTABLE: &str = "subwords.weight";
 /// The output matrix of a fastText model.
 const OUTPUT: &str = "output.weight";
 
-/// Numbers that are decoded at a time.
-const PIECE: usize = 1 << 20;
+/// Numbers that are decoded at a time, by however many threads: with their bytes they are 16 MiB.
+const PIECE: usize = 1 << 21;
+
+/// Numbers that one thread decodes at a time.
+const SHARE: usize = 1 << 16;
 
 /// A file of word vectors whose rows were found; numbers are decoded when they are looked at.
 pub(super) struct MappedFile {
@@ -137,23 +146,28 @@ impl Reader for MappedFile {
         Ok(Cow::Owned(bytes))
     }
 
+    fn is_mapped(&self, index: usize) -> bool {
+        self.stored(index).is_some()
+    }
+
     fn stream(&self, index: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if let Some(place) = self.stored(index) {
             return take(&self.map[place]);
         }
         let table = self.table(index);
         let (rows, columns) = table.shape();
-        let block = (PIECE / columns.max(1)).max(1);
-        let threads = rayon::current_num_threads();
-        let mut numbers = vec![0.0f32; rows.min(block * threads) * columns];
-        for start in (0..rows).step_by(block * threads) {
-            let count = (rows - start).min(block * threads);
+        let [step, share] = [PIECE, SHARE].map(|numbers| (numbers / columns.max(1)).max(1));
+        let mut numbers = vec![0.0f32; rows.min(step) * columns];
+        let mut bytes = Vec::with_capacity(4 * numbers.len());
+        for start in (0..rows).step_by(step) {
+            let count = (rows - start).min(step);
             let numbers = &mut numbers[..count * columns];
-            numbers.par_chunks_mut(block * columns).enumerate().try_for_each(|(number, out)| {
-                let first = start + number * block;
+            numbers.par_chunks_mut(share * columns).enumerate().try_for_each(|(number, out)| {
+                let first = start + number * share;
                 table.read(&self.map, first..first + out.len() / columns, out)
             })?;
-            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            bytes.clear();
+            bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
             take(&bytes)?;
         }
         Ok(())

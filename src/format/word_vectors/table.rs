@@ -32,6 +32,7 @@ impl Rows for TableRows<'_> {
         Precision::Single
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "the product is the length of a slice that the caller made")]
     fn read_f32(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         assert_eq!(out.len(), rows.len() * self.shape().1, "output holds the rows asked for");
         self.table.read(self.file, rows, out)

@@ -1,5 +1,11 @@
 //! Text: a word and its numbers on each line, separated by blanks; with word2vec a first line of V and d.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places are those that `memchr` and `position` found in the same bytes; counts of lines and fields of a mapped file are below its length"
+)]
+
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2};

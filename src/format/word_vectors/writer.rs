@@ -1,5 +1,7 @@
 //! Writes word vectors, a block of rows at a time.
 
+#![expect(clippy::arithmetic_side_effects, reason = "places of what this program writes")]
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;

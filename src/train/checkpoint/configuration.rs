@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::TrainedModel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::train::data::{Labels, PADDING, UNKNOWN};
+use crate::train::data::{Casing, Labels, PADDING, UNKNOWN};
 use crate::train::model::{ARCHITECTURES, Architecture, Sizes};
 
 /// The most words of a sentence that a configuration may ask for.
@@ -23,6 +23,7 @@ pub(super) fn text(model: &TrainedModel) -> String {
         "hidden_sizes": sizes.hidden,
         "dropout": sizes.dropout,
         "max_tokens": model.max_tokens,
+        "do_lower_case": model.vocabulary.casing() == Casing::Lower,
         "pad_token_id": PADDING,
         "unk_token_id": UNKNOWN,
         "id2label": labels,
@@ -36,6 +37,7 @@ pub(super) struct Configuration {
     pub(super) sizes: Sizes,
     pub(super) labels: Labels,
     pub(super) max_tokens: usize,
+    pub(super) casing: Casing,
 }
 
 impl Configuration {
@@ -78,6 +80,11 @@ impl Configuration {
             dropout: config.get("dropout").and_then(Value::as_f64).ok_or_else(|| missing("dropout", "a number"))?,
         };
         let max_tokens = max_tokens.ok_or_else(|| missing("max_tokens", &format!("1 to {MAX_TOKENS}")))?;
-        Ok(Configuration { architecture, sizes, labels, max_tokens: max_tokens as usize })
+        let casing = match config.get("do_lower_case").map(|value| value.as_bool()) {
+            Some(Some(true)) => Casing::Lower,
+            Some(Some(false)) => Casing::Keep,
+            _ => return Err(missing("do_lower_case", "true or false")),
+        };
+        Ok(Configuration { architecture, sizes, labels, max_tokens: max_tokens as usize, casing })
     }
 }

@@ -5,9 +5,11 @@
 
 mod configuration;
 mod open;
+mod parent;
 mod write;
 
 pub use open::open;
+pub use parent::Parent;
 pub use write::write;
 
 use super::data::{Labels, Vocabulary};

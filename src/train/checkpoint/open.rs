@@ -25,7 +25,7 @@ pub fn open(directory: &Path) -> Result<TrainedModel> {
     })?;
     let config =
         Configuration::parse(config.value()).map_err(|error| error.at(checkpoint.root().join(config.path())))?;
-    let vocabulary = Vocabulary::read(&checkpoint.root().join(VOCABULARY))?;
+    let vocabulary = Vocabulary::read(&checkpoint.root().join(VOCABULARY), config.casing)?;
     let table = Matrix::read(table(&checkpoint)?.as_ref())?;
     if table.shape() != (vocabulary.len(), config.sizes.columns) {
         return Err(Error::new(ErrorKind::Malformed, "the table is not that of vocabulary and configuration")

@@ -5,6 +5,7 @@
 //! vectors, vocabulary -> initial table
 //! ```
 
+mod casing;
 mod dataset;
 mod encoding;
 mod file_format;
@@ -14,6 +15,7 @@ mod split;
 pub mod vectors;
 mod vocabulary;
 
+pub use casing::Casing;
 pub use dataset::Dataset;
 pub use encoding::Encoding;
 pub use file_format::FileFormat;
@@ -31,7 +33,7 @@ pub struct Example {
     pub text: String,
 }
 
-/// The words of a sentence: what stands between white space, as written.
+/// The words of a sentence: what stands between white space, as written. [`Casing`] says how they are looked up.
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_whitespace()
 }

@@ -29,7 +29,8 @@ pub struct InitialTable {
 /// The vectors of `path`, a file of any format that stores words beside its table (GloVe and word2vec text among
 /// them), for the words of `vocabulary`.
 ///
-/// A word takes the vector of the same bytes, else that of its lower-case form; of two vectors of one word the first.
+/// A word takes the vector of the same bytes, else that of its lower-case form, or where the vocabulary is in lower case
+/// that of a word which differs in case alone; of two vectors of one word the first.
 /// A word without either gets numbers of a normal distribution drawn by `seed`, of the standard deviation of all
 /// numbers that were found.
 ///
@@ -70,7 +71,7 @@ struct Wanted<'v> {
     /// Numbers of the words with this lower-case form.
     folded: HashMap<String, Vec<usize>>,
     exact: Vec<Option<usize>>,
-    lower: Vec<Option<usize>>,
+    other: Vec<Option<usize>>,
 }
 
 impl<'v> Wanted<'v> {
@@ -80,7 +81,7 @@ impl<'v> Wanted<'v> {
             folded.entry(word.to_lowercase()).or_default().push(number);
         }
         let none = || vec![None; vocabulary.len()];
-        Wanted { vocabulary, folded, exact: none(), lower: none() }
+        Wanted { vocabulary, folded, exact: none(), other: none() }
     }
 
     fn offer(&mut self, word: &[u8], row: usize) {
@@ -90,15 +91,19 @@ impl<'v> Wanted<'v> {
             self.exact[number].get_or_insert(row);
         }
         for &number in self.folded.get(word).into_iter().flatten() {
-            self.lower[number].get_or_insert(row);
+            self.other[number].get_or_insert(row);
+        }
+        // A vocabulary in lower case takes what the file has capitals for.
+        if let Some(number) = self.vocabulary.row(&self.vocabulary.casing().apply(word)) {
+            self.other[number].get_or_insert(row);
         }
     }
 
     /// `(row of the file, number of the word)` by rows.
     fn rows(&self) -> Vec<(usize, usize)> {
-        let pairs = self.exact.iter().zip(&self.lower).enumerate().skip(PADDING as usize + 1);
+        let pairs = self.exact.iter().zip(&self.other).enumerate().skip(PADDING as usize + 1);
         let mut rows: Vec<_> =
-            pairs.filter_map(|(number, (exact, lower))| exact.or(*lower).map(|row| (row, number))).collect();
+            pairs.filter_map(|(number, (exact, other))| exact.or(*other).map(|row| (row, number))).collect();
         rows.sort_unstable();
         rows
     }

@@ -1,9 +1,10 @@
 //! Words and their numbers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::{Example, words};
+use super::{Casing, Example, words};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::limits;
 
@@ -23,40 +24,42 @@ const MAX_BYTES: u64 = 1 << 30;
 /// falling frequency, those of one frequency by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
+    casing: Casing,
     words: Vec<String>,
     numbers: HashMap<String, u32>,
 }
 
 impl Vocabulary {
-    /// The words of `examples`, which are to be those trained on: a row of a word that none of them has would stay as
-    /// it starts.
-    pub fn of(examples: &[Example]) -> Self {
-        let mut counts: HashMap<&str, u64> = HashMap::new();
-        for word in examples.iter().flat_map(|example| words(&example.text)) {
-            *counts.entry(word).or_default() += 1;
+    /// The words of `examples`. A row of a word that no training example has stays as it starts: of use where it starts
+    /// from a vector, of none where it starts at random.
+    pub fn of<'e>(examples: impl IntoIterator<Item = &'e Example>, casing: Casing) -> Self {
+        let mut counts: HashMap<Cow<'_, str>, u64> = HashMap::new();
+        for word in examples.into_iter().flat_map(|example| words(&example.text)) {
+            *counts.entry(casing.apply(word)).or_default() += 1;
         }
-        let mut counts: Vec<_> = counts.into_iter().filter(|(word, _)| !SPECIAL.contains(word)).collect();
+        let mut counts: Vec<_> = counts.into_iter().filter(|(word, _)| !SPECIAL.contains(&word.as_ref())).collect();
         counts.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
-        let words = SPECIAL.into_iter().chain(counts.into_iter().map(|(word, _)| word));
-        Vocabulary::with_words(words.map(str::to_owned).collect())
+        let special = SPECIAL.into_iter().map(str::to_owned);
+        let words = special.chain(counts.into_iter().map(|(word, _)| word.into_owned()));
+        Vocabulary::with_words(words.collect(), casing)
     }
 
-    fn with_words(words: Vec<String>) -> Self {
+    fn with_words(words: Vec<String>, casing: Casing) -> Self {
         let numbers = (0..).zip(&words).map(|(number, word)| (word.clone(), number)).collect();
-        Vocabulary { words, numbers }
+        Vocabulary { casing, words, numbers }
     }
 
-    /// Reads a `vocab.txt`: the word of row n is on line n + 1.
+    /// Reads a `vocab.txt`: the word of row n is on line n + 1. Words of sentences are looked up in `casing`.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] where it cannot be read; [`ErrorKind::Malformed`], with the line, where it does not begin
     /// with `<pad>` and `<unk>`, where a line is no word, and where a word is there twice.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, casing: Casing) -> Result<Self> {
         let bytes = limits::read(path, MAX_BYTES)?;
-        Vocabulary::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| error.at(path))
+        Vocabulary::parse(&String::from_utf8_lossy(&bytes), casing).map_err(|error| error.at(path))
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    fn parse(text: &str, casing: Casing) -> Result<Self> {
         let fault = |line: usize, summary: &str, found: &str| {
             Error::new(ErrorKind::Malformed, format!("line {line} {summary}"))
                 .found(format!("`{}`", found.chars().take(60).collect::<String>().escape_debug()))
@@ -82,7 +85,7 @@ impl Vocabulary {
         if u32::try_from(words.len()).is_err() {
             return Err(Error::new(ErrorKind::Unsupported, "more words than are counted"));
         }
-        Ok(Vocabulary::with_words(words))
+        Ok(Vocabulary::with_words(words, casing))
     }
 
     /// What `vocab.txt` holds: one word a line, in the order of rows.
@@ -100,9 +103,14 @@ impl Vocabulary {
         self.words.is_empty()
     }
 
+    /// How words are spelled before they are looked up.
+    pub fn casing(&self) -> Casing {
+        self.casing
+    }
+
     /// The number of `word`; [`UNKNOWN`] where it has none. A text cannot name the padding.
     pub fn id(&self, word: &str) -> u32 {
-        match self.numbers.get(word) {
+        match self.numbers.get(self.casing.apply(word).as_ref()) {
             None | Some(&PADDING) => UNKNOWN,
             Some(&number) => number,
         }

@@ -17,11 +17,11 @@ const DROPOUT: u64 = 2;
 /// A training between two epochs.
 pub struct Training {
     settings: FitSettings,
-    schedule: schedule::Settings,
+    pub(super) schedule: schedule::Settings,
     pub(in crate::train) classifier: Classifier,
     pub(in crate::train) states: States,
     /// Learning rates of the updates done.
-    rates: Vec<f64>,
+    pub(super) rates: Vec<f64>,
     pub(in crate::train) history: History,
     pub(in crate::train) best: Classifier,
 }

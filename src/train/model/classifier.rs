@@ -149,6 +149,11 @@ impl Classifier {
         Ok(Classifier { embedding: self.embedding.decoded()?, ..self.clone() })
     }
 
+    /// All that training changes.
+    pub(in crate::train) fn parts_mut(&mut self) -> (&mut Embedding, &mut [Parameter]) {
+        (&mut self.embedding, &mut self.parameters)
+    }
+
     pub(in crate::train) fn embedding_mut(&mut self) -> &mut Embedding {
         &mut self.embedding
     }
@@ -223,7 +228,7 @@ impl Classifier {
 }
 
 /// The place of the largest logit; of equal ones the first.
-fn largest(logits: &[f32]) -> u32 {
+pub fn largest(logits: &[f32]) -> u32 {
     let first = |best: usize, next: usize| if logits[next] > logits[best] { next } else { best };
     (0..logits.len()).fold(0, first) as u32
 }

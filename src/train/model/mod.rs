@@ -12,7 +12,7 @@ mod quantizer;
 
 pub use architecture::{ARCHITECTURES, Architecture, Dropout, Network, Sizes, find};
 pub use batch::Batch;
-pub use classifier::{Classifier, Gradients};
+pub use classifier::{Classifier, Gradients, largest};
 pub use embedding::Embedding;
 pub use matrix::{Matrix, Trained};
 pub use parameter::Parameter;

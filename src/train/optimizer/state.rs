@@ -18,6 +18,16 @@ impl State {
         State { optimizer, columns, memory: vec![0.0; optimizer.memory() * rows * columns], done: vec![0; rows] }
     }
 
+    /// What it remembers, by row, and the updates that each row has behind it: all of its state.
+    pub(in crate::train) fn numbers(&self) -> (&[f32], &[u64]) {
+        (&self.memory, &self.done)
+    }
+
+    /// The same to be replaced.
+    pub(in crate::train) fn numbers_mut(&mut self) -> (&mut [f32], &mut [u64]) {
+        (&mut self.memory, &mut self.done)
+    }
+
     fn row(&mut self, row: usize) -> &mut [f32] {
         let width = self.optimizer.memory() * self.columns;
         &mut self.memory[row * width..][..width]

@@ -137,7 +137,7 @@ impl Classifiers<'_> {
             ..FitSettings::new(training.max_lr, self.epochs, seed)?
         };
         let (mut trained, mut observer) = (classifier.clone(), self.observer);
-        let mut history = fit(&mut trained, &data.train, &data.dev, &settings, &mut observer)?;
+        let mut history = fit(&mut trained, &data.train, &data.dev, &settings, None, &mut observer)?;
         if history.best().is_some_and(|best| best.dev_accuracy > history.start_dev_accuracy) {
             return Ok((trained, history));
         }

@@ -8,7 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::output::digest_file;
 use crate::train::data::vectors::initial_table;
-use crate::train::data::{Dataset, Encoding, Example, FileFormat, Labels, ReadOptions, Vocabulary, read, split_dev};
+use crate::train::data::{
+    Casing, Dataset, Encoding, Example, FileFormat, Labels, ReadOptions, Vocabulary, read, split_dev,
+};
 use crate::train::model::Matrix;
 
 /// What the tenth for choosing epochs is drawn with, where there is no file of it: the same for all runs.
@@ -137,7 +139,9 @@ impl DataSet {
         };
         let test_file = find(folder, "test").ok_or_else(|| missing("test"))?;
         let test = examples(&test_file)?;
-        let vocabulary = Vocabulary::of(&train);
+        // As in the paper's experiment, a word that training lacks keeps its vector; one without a vector would be noise.
+        let unseen = dev.iter().chain(&test).filter(|_| vectors.is_some());
+        let vocabulary = Vocabulary::of(train.iter().chain(unseen), Casing::Lower);
         let encode = |examples: &[Example], path: &Path| {
             Dataset::encode(examples, &vocabulary, &labels, super::MAX_TOKENS).map_err(|error| error.at(path))
         };

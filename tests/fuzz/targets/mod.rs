@@ -6,6 +6,9 @@
 
 mod checkpoint;
 mod codecs;
+mod onnx;
+#[path = "../../support/protobuf.rs"]
+mod protobuf;
 mod readers;
 mod records;
 
@@ -31,6 +34,7 @@ pub(crate) const TARGETS: &[Target] = &[
     readers::NPY,
     readers::WORD_VECTORS,
     readers::GGUF,
+    onnx::ONNX,
     records::INDEX,
     records::CONFIG,
     records::MANIFEST,

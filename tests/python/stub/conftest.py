@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -35,14 +36,17 @@ def families() -> dict:
     small = dict(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
                  vocab_size=VOCABULARY, max_position_embeddings=64)
     decoder = dict(small, num_key_value_heads=2, pad_token_id=0)
+    gpt = dict(vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=2, n_head=4, n_positions=64)
+    opt = dict(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48,
+               max_position_embeddings=64, word_embed_proj_dim=WIDTH)
     tiny = {
         "bert": (t.BertConfig(**small), t.BertForMaskedLM),
         "bert-bare": (t.BertConfig(**small), t.BertModel),
         "roberta": (t.RobertaConfig(**small, pad_token_id=1), t.RobertaForMaskedLM),
         "distilbert": (t.DistilBertConfig(vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=48,
                                           max_position_embeddings=64), t.DistilBertForMaskedLM),
-        "gpt2": (t.GPT2Config(vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=2, n_head=4, n_positions=64),
-                 t.GPT2LMHeadModel),
+        "gpt2": (t.GPT2Config(**gpt), t.GPT2LMHeadModel),
+        "gpt2-untied": (t.GPT2Config(**gpt, tie_word_embeddings=False), t.GPT2LMHeadModel),
         "llama-tied": (t.LlamaConfig(**decoder, tie_word_embeddings=True), t.LlamaForCausalLM),
         "llama-untied": (t.LlamaConfig(**decoder, tie_word_embeddings=False), t.LlamaForCausalLM),
         "gemma": (t.GemmaConfig(**decoder, head_dim=8), t.GemmaForCausalLM),
@@ -54,11 +58,10 @@ def families() -> dict:
                               encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48,
                               decoder_ffn_dim=48, max_position_embeddings=64, scale_embedding=True),
                  t.BartForConditionalGeneration),
-        "opt": (t.OPTConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4,
-                            ffn_dim=48, max_position_embeddings=64, word_embed_proj_dim=WIDTH), t.OPTForCausalLM),
-        "qwen2-tied": (t.Qwen2Config(**small, num_key_value_heads=2, tie_word_embeddings=True), t.Qwen2ForCausalLM),
-        "qwen2-untied": (t.Qwen2Config(**small, num_key_value_heads=2, tie_word_embeddings=False),
-                         t.Qwen2ForCausalLM),
+        "opt": (t.OPTConfig(**opt), t.OPTForCausalLM),
+        "opt-untied": (t.OPTConfig(**opt, tie_word_embeddings=False), t.OPTForCausalLM),
+        "qwen2-tied": (t.Qwen2Config(**decoder, tie_word_embeddings=True), t.Qwen2ForCausalLM),
+        "qwen2-untied": (t.Qwen2Config(**decoder, tie_word_embeddings=False), t.Qwen2ForCausalLM),
     }
     if hasattr(t, "ModernBertConfig"):
         config = t.ModernBertConfig(**small, pad_token_id=0, global_attn_every_n_layers=2)
@@ -66,9 +69,10 @@ def families() -> dict:
     return tiny
 
 
-NAMES = ["bert", "bert-bare", "roberta", "distilbert", "gpt2", "llama-tied", "llama-untied", "gemma", "t5",
-         "t5-untied", "bart", "opt", "qwen2-tied", "qwen2-untied", "modernbert"]
-TIED = ["bert", "roberta", "distilbert", "gpt2", "llama-tied", "gemma", "t5", "bart", "opt", "qwen2-tied"]
+NAMES = ["bert", "bert-bare", "roberta", "distilbert", "gpt2", "gpt2-untied", "llama-tied", "llama-untied", "gemma",
+         "t5", "t5-untied", "bart", "opt", "opt-untied", "qwen2-tied", "qwen2-untied", "modernbert"]
+TIED = ["bert", "roberta", "distilbert", "gpt2", "llama-tied", "gemma", "t5", "bart", "opt", "qwen2-tied",
+        "modernbert"]
 
 
 class Checkpoint:
@@ -124,3 +128,35 @@ def real_model() -> Path:
     directory = os.environ.get("RANKFOLD_MINILM")
     assert directory, "RANKFOLD_MINILM is not set to the directory of all-MiniLM-L6-v2; tests/run sets it"
     return Path(directory)
+
+
+ALONE = """
+import json, sys, torch
+if not hasattr(torch, "float8_e4m3fn"):  # torch 1.13; compressed-tensors names it in a constant
+    torch.float8_e4m3fn = torch.float16
+import transformers
+found = {}
+for directory, kind, options, inputs in json.loads(sys.argv[1]):
+    try:
+        if kind == "SentenceTransformer":
+            import sentence_transformers
+            model = sentence_transformers.SentenceTransformer(directory, device="cpu", **options)
+        else:
+            model = getattr(transformers, kind).from_pretrained(directory, **options).eval()
+    except Exception as error:
+        found[directory] = f"{type(error).__name__}: {error}"
+        continue
+    with torch.no_grad():
+        inputs = {name: torch.tensor(value) for name, value in inputs.items()}
+        found[directory] = model(**inputs).logits.tolist() if inputs else "loaded"
+print(json.dumps(found))
+"""
+
+
+def alone(folder, cases):
+    """What becomes of (directory, class, options, inputs) in a process that has not seen the loader."""
+    environment = {"HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-B", "-c", ALONE, json.dumps(cases)], cwd=folder, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

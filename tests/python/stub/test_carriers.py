@@ -118,6 +118,8 @@ def test_a_static_embedding_is_followed_by_a_dense(tmp_path):
     from sentence_transformers import SentenceTransformer
 
     static(tmp_path / "source")
+    refused = run("compress", tmp_path / "source", "-o", tmp_path / "out", "--rank", RANK, "--carrier", "loader", code=1)
+    assert "would take codes for the table" in refused.stderr, refused.stderr
     run("compress", tmp_path / "source", "-o", tmp_path / "out", "--rank", RANK, "--carrier", "native")
     run("restore", tmp_path / "out", "-o", tmp_path / "dense")
     texts = ["w1 w2 w3", "w7", "w100 w100 w5 w6"]

@@ -2,15 +2,14 @@
 
 import copy as copying
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import rankfold_loader
 import torch
 import transformers
-from conftest import NAMES, RANK, TIED, VOCABULARY, WIDTH, run
-from rankfold_loader import FactorizedEmbedding, FactorizedLinear, RankfoldError, load_factorized
+from conftest import NAMES, RANK, VOCABULARY, WIDTH, alone, families, run
+from rankfold_loader import FactorizedEmbedding, RankfoldError, load_factorized
 
 
 def outputs(model, inputs):
@@ -67,64 +66,6 @@ def test_plain_pytorch_loads_the_state_dict(checkpoint, name):
     agrees(load_factorized(one.kind(config), one.output), one)
 
 
-@pytest.mark.parametrize("name", TIED)
-def test_a_tied_head_uses_the_same_factors_and_adds_to_their_gradient(checkpoint, name):
-    one = checkpoint(name)
-    model = one.kind.from_pretrained(one.output)
-    head = model.get_output_embeddings()
-    assert isinstance(head, FactorizedLinear)
-    assert head.weight is embeddings(model).weight and head._pair() is embeddings(model)._pair()
-    dense = one.kind.from_pretrained(one.dense)
-    for each in (model, dense):
-        each.eval()(**one.inputs()).logits.square().mean().backward()
-    table, pair = embeddings(model), embeddings(model)._pair()
-    gradient = embeddings(dense).weight.grad
-    assert torch.allclose(table.weight.grad, gradient @ pair.weight, rtol=1e-3, atol=1e-6)
-    assert torch.allclose(pair.weight.grad, gradient.t() @ table.weight, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_table_can_be_resized(checkpoint, name):
-    one = checkpoint(name)
-    model = one.kind.from_pretrained(one.output)
-    model.resize_token_embeddings(VOCABULARY + 5)
-    assert embeddings(model).weight.shape == (VOCABULARY + 5, RANK)
-    out = outputs(model, one.inputs())
-    expected = outputs(one.kind.from_pretrained(one.dense), one.inputs())
-    if name in ("bert-bare",):
-        assert (out - expected).abs().max() <= 1e-5
-    else:
-        assert out.shape[-1] == VOCABULARY + 5
-        assert (out[..., :VOCABULARY] - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
-
-
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "bart"])
-def test_half_precision_loads_and_runs(checkpoint, name):
-    one = checkpoint(name)
-    model = one.kind.from_pretrained(one.output, torch_dtype=torch.bfloat16)
-    assert embeddings(model).weight.dtype == torch.bfloat16 == embeddings(model)._pair().weight.dtype
-    agrees(model, one, tolerance=0.1)
-    agrees(one.kind.from_pretrained(one.output).to(torch.bfloat16), one, tolerance=0.1)
-    assert one.kind.from_pretrained(one.output).half().dtype == torch.float16
-
-
-def test_a_padding_row_stays_nothing_and_gets_no_gradient(checkpoint):
-    one = checkpoint("bert")
-    model = one.kind.from_pretrained(one.output).train()
-    table = embeddings(model)
-    assert table.padding_idx == 0
-    ids = torch.tensor([[5, 0, 7, 0]])
-    table(ids).square().sum().backward()
-    assert float(table.weight.grad[0].abs().max()) == 0.0 < float(table.weight.grad[5].abs().max())
-    assert float(table(torch.tensor([0])).abs().max()) <= 1e-6
-
-
-def test_a_scaled_table_stays_of_its_class(checkpoint):
-    model = checkpoint("bart").kind.from_pretrained(checkpoint("bart").output)
-    scaled = type(checkpoint("bart").kind(model.config).get_input_embeddings())
-    assert isinstance(embeddings(model), scaled)
-
-
 def test_a_deep_copy_is_tied_to_itself(checkpoint):
     one = checkpoint("gpt2")
     model = one.kind.from_pretrained(one.output)
@@ -140,38 +81,37 @@ def test_a_model_moved_to_another_dtype_stays_tied(checkpoint):
     agrees(model, one)
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
-def test_trusting_remote_code_needs_no_import(checkpoint, name, tmp_path):
-    one = checkpoint(name)
-    auto = {"bert": "AutoModelForMaskedLM", "gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}[name]
-    program = f"""
-import torch, transformers
-model = transformers.{auto}.from_pretrained({str(one.output)!r}, trust_remote_code=True).eval()
-inputs = torch.load({str(tmp_path / 'inputs')!r})
-with torch.no_grad(): torch.save(model(**inputs).logits, {str(tmp_path / 'logits')!r})
-"""
-    torch.save(one.inputs(), tmp_path / "inputs")
-    done = python(program, tmp_path)
-    assert done.returncode == 0, done.stderr
-    expected = outputs(one.kind.from_pretrained(one.dense), one.inputs())
-    assert (torch.load(tmp_path / "logits") - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+FIXTURES = Path(__file__).parents[3] / "fixtures"
+AUTO = {"bert": "AutoModelForMaskedLM", "gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "bart", "opt", "llama-untied"])
-def test_without_the_loader_loading_fails(checkpoint, name, tmp_path):
-    one = checkpoint(name)
-    program = f"""
-import transformers
-transformers.{one.kind.__name__}.from_pretrained({str(one.output)!r})
-"""
-    done = python(program, tmp_path)
-    assert done.returncode != 0 and "Error" in done.stderr, done.stderr
-    assert "rankfold" in done.stderr or "size mismatch" in done.stderr or "ignore_mismatched_sizes" in done.stderr
+def test_trusting_remote_code_needs_no_import(checkpoint, tmp_path):
+    made = {name: checkpoint(name) for name in AUTO}
+    inputs = {name: {key: value.tolist() for key, value in one.inputs().items()} for name, one in made.items()}
+    found = alone(tmp_path, [(str(one.output), AUTO[name], {"trust_remote_code": True}, inputs[name])
+                             for name, one in made.items()])
+    for name, one in made.items():
+        logits = found[str(one.output)]
+        assert isinstance(logits, list), f"{name}: {logits}"
+        expected = outputs(one.kind.from_pretrained(one.dense), one.inputs())
+        assert (torch.tensor(logits) - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
 
 
-def python(program, folder):
-    environment = {"HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
-    return subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True)
+def test_without_the_loader_every_family_fails_and_says_why(checkpoint, tmp_path):
+    made = [checkpoint(name) for name in NAMES if name in families()]
+    bare = tmp_path / "no-stub"
+    run("compress", made[0].source, "-o", bare, "--rank", RANK, "--no-stub")
+    cases = [(one.output, one.kind.__name__) for one in made] + [(bare, made[0].kind.__name__)]
+    sentences = FIXTURES / "sentence-transformers"
+    run("compress", sentences, "-o", tmp_path / "sentences", "--rank", RANK)
+    cases.append((tmp_path / "sentences", "SentenceTransformer"))
+    dense = [(sentences, "SentenceTransformer"), (made[0].dense, made[0].kind.__name__)]
+    found = alone(tmp_path, [(str(path), kind, {}, {}) for path, kind in cases + dense])
+    assert [found.pop(str(path)) for path, _ in dense] == ["loaded"] * 2, "what was not compressed does load"
+    assert len(found) == len(cases)
+    for path, message in found.items():
+        assert "Error" in message, f"{path}: {message}"
+        assert any(part in message for part in ("rankfold", "size mismatch", "ignore_mismatched_sizes")), message
 
 
 def test_changed_weights_are_refused(checkpoint, copy):

@@ -15,6 +15,7 @@ PARAMETERS = [
     dict(max_lr=5e-5, base_lr=1e-7, step_size=100, steps_per_epoch=64, decay=1.0),
     dict(max_lr=1.0, base_lr=0.3, step_size=1, steps_per_epoch=1, decay=0.5, decay_every=3),
     dict(max_lr=1e-1, base_lr=1e-4, step_size=40, steps_per_epoch=1, decay=0.99, gamma=0.999),
+    dict(max_lr=1e-2, base_lr=0.0, step_size=3, steps_per_epoch=1, decay=1.0),
     dict(max_lr=3e-4, base_lr=2.9e-4, step_size=2500, steps_per_epoch=77, decay=0.3, decay_every=2),
 ]
 
@@ -59,6 +60,33 @@ def test_groups_with_rates_of_their_own_keep_their_ratio():
     first, second = scheduler.get_last_lr()
     assert first == SCHEDULES["triangular"](Settings(1e-2, 1e-5, 5, 10), 0)
     assert second == pytest.approx(first / 10)
+
+
+def test_the_trainer_of_transformers_takes_it_and_resumes_with_the_same_rates(tmp_path):
+    import transformers
+
+    def train(steps, checkpoint=None):
+        torch.manual_seed(0)
+        model = transformers.BertForSequenceClassification(transformers.BertConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        rates = []
+
+        class Watch(transformers.TrainerCallback):
+            def on_step_begin(self, arguments, state, control, **more):
+                rates.append((state.global_step, more["lr_scheduler"].get_last_lr()[0]))
+
+        options = transformers.TrainingArguments(str(tmp_path), max_steps=steps, save_steps=5, report_to=[], use_cpu=True,
+                                                 per_device_train_batch_size=2)
+        rows = [{"input_ids": [1, 2, 3 + index % 9], "labels": index % 2} for index in range(8)]
+        trainer = transformers.Trainer(model, options, train_dataset=rows, callbacks=[Watch()],
+                                       optimizers=(optimizer, CALR(optimizer, 1e-3, 1e-5, step_size=3, steps_per_epoch=4)))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return rates
+
+    expected = [(t, calr(Settings(1e-3, 1e-5, 3, 4), t)) for t in range(11)]
+    assert train(5) == expected[:5]
+    assert train(11, str(tmp_path / "checkpoint-5")) == expected[5:]
 
 
 @pytest.mark.parametrize("wrong", [dict(max_lr=0.0), dict(base_lr=1.0), dict(decay=1.5), dict(step_size=0)])

@@ -1,9 +1,11 @@
 //! The nodes that make rows of a table from its parts.
 
+#![expect(clippy::indexing_slicing, reason = "parts are those of a codec, whose number its arithmetic fixes")]
+
 use std::collections::HashMap;
 
 use super::super::build::{Op, PREFIX, put_constant, put_node, renamed};
-use crate::codec::Arithmetic;
+use crate::codec::{Arithmetic, Granularity};
 use crate::format::EncodedTable;
 use crate::tensor::{Dtype, TensorMeta};
 
@@ -15,6 +17,8 @@ pub(super) struct Decoder<'t> {
     parts: &'t [TensorMeta],
     /// What the graph computes with.
     dtype: Dtype,
+    /// Columns of the table.
+    columns: usize,
     /// Nodes that depend on parts alone, in order.
     pub(super) constants: Vec<u8>,
     /// Values that they give, by what they are.
@@ -24,7 +28,8 @@ pub(super) struct Decoder<'t> {
 impl<'t> Decoder<'t> {
     pub(super) fn new(number: usize, arithmetic: Arithmetic, table: &'t EncodedTable<'_>) -> Self {
         let (parts, dtype) = (&table.parts[..], table.dense.dtype);
-        Decoder { number, arithmetic, parts, dtype, constants: Vec::new(), made: HashMap::new() }
+        let columns = table.dense.shape.last().copied().unwrap_or_default();
+        Decoder { number, arithmetic, parts, dtype, columns, constants: Vec::new(), made: HashMap::new() }
     }
 
     pub(super) fn number(&self) -> usize {
@@ -41,20 +46,31 @@ impl<'t> Decoder<'t> {
         }
         match self.arithmetic {
             Arithmetic::Values => {}
-            Arithmetic::Scaled { has_zero_points, per_row } => {
+            Arithmetic::Scaled { has_zero_points, granularity } => {
                 let mut of_rows = |part: usize, word: &str| {
-                    if !per_row {
+                    if granularity == Granularity::Tensor {
                         return self.float(part);
                     }
-                    let own = renamed(word, output);
-                    if self.parts[part].dtype == self.dtype {
-                        put_node(Op::Gather(0), &[&self.parts[part].name, ids], &own, &mut nodes);
-                    } else {
-                        let stored = renamed(&format!("{word}-stored"), output);
-                        put_node(Op::Gather(0), &[&self.parts[part].name, ids], &stored, &mut nodes);
-                        put_node(Op::cast(self.dtype), &[&stored], &own, &mut nodes);
+                    let mut then = Vec::new();
+                    if self.parts[part].dtype != self.dtype {
+                        then.push((Op::cast(self.dtype), None, "stored"));
                     }
-                    own
+                    if let Granularity::Group(group) = granularity {
+                        then.push((Op::Gather(-1), Some(self.groups_of_columns(group)), "groups"));
+                    }
+                    let named = |step: usize| match then.get(step) {
+                        Some((_, _, before)) => renamed(&format!("{word}-{before}"), output),
+                        None => renamed(word, output),
+                    };
+                    let mut from = named(0);
+                    put_node(Op::Gather(0), &[&self.parts[part].name, ids], &from, &mut nodes);
+                    for (step, (op, right, _)) in (1..).zip(&then) {
+                        let inputs: Vec<&str> = std::iter::once(from.as_str()).chain(right.as_deref()).collect();
+                        let to = named(step);
+                        put_node(*op, &inputs, &to, &mut nodes);
+                        from = to;
+                    }
+                    from
                 };
                 if has_zero_points {
                     steps.push((Op::Sub, Some(of_rows(2, "zero-points"))));
@@ -112,10 +128,10 @@ impl<'t> Decoder<'t> {
         let codes = self.float(0);
         match self.arithmetic {
             Arithmetic::Values | Arithmetic::Product => codes,
-            Arithmetic::Scaled { has_zero_points, .. } => {
-                let scales = self.float(1);
+            Arithmetic::Scaled { has_zero_points, granularity } => {
+                let scales = self.of_columns(1, granularity);
                 let from = if has_zero_points {
-                    let zero_points = self.float(2);
+                    let zero_points = self.of_columns(2, granularity);
                     self.make("difference", Op::Sub, &[&codes, &zero_points])
                 } else {
                     codes
@@ -151,6 +167,21 @@ impl<'t> Decoder<'t> {
         self.make("right-transposed", Op::Transpose, &[&right])
     }
 
+    /// Part `part`, a number for each group of columns, as numbers that go with codes.
+    fn of_columns(&mut self, part: usize, granularity: Granularity) -> String {
+        let groups = self.float(part);
+        let Granularity::Group(group) = granularity else { return groups };
+        let columns = self.groups_of_columns(group);
+        self.make(&format!("columns{part}"), Op::Gather(1), &[&groups, &columns])
+    }
+
+    /// For each column its group of `group` columns: looking up by it spreads numbers of groups over columns, for rows
+    /// of any shape, where a reshaping would need the shape of the indices.
+    fn groups_of_columns(&mut self, group: usize) -> String {
+        let groups: Vec<i64> = (0..self.columns).map(|column| column.div_euclid(group) as i64).collect();
+        self.constant("groups", &[self.columns], &groups)
+    }
+
     /// Part `part` in the type of the table.
     fn float(&mut self, part: usize) -> String {
         let meta = &self.parts[part];
@@ -164,12 +195,18 @@ impl<'t> Decoder<'t> {
     /// Column `column` of the grids in part `part`: offsets, then steps.
     fn grid(&mut self, part: usize, column: i64) -> String {
         let grids = self.float(part);
-        let at = format!("{PREFIX}{}-{column}/column", self.number);
-        if !self.made.contains_key(&at) {
-            put_constant(column, &at, &mut self.constants);
-            self.made.insert(at.clone(), at.clone());
-        }
+        let at = self.constant(&format!("column{column}"), &[], &[column]);
         self.make(&format!("grid{part}-{column}"), Op::Gather(1), &[&grids, &at])
+    }
+
+    /// The array `values` of `shape`, made where it was not made before.
+    fn constant(&mut self, what: &str, shape: &[usize], values: &[i64]) -> String {
+        let name = format!("{PREFIX}{}/{what}", self.number);
+        if !self.made.contains_key(what) {
+            put_constant(shape, values, &name, &mut self.constants);
+            self.made.insert(what.to_owned(), name.clone());
+        }
+        name
     }
 
     fn make(&mut self, what: &str, op: Op, inputs: &[&str]) -> String {

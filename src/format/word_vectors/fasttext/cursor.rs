@@ -23,12 +23,12 @@ impl<'f> Cursor<'f> {
 
     /// Bytes left.
     pub(super) fn left(&self) -> usize {
-        self.file.len() - self.at
+        self.file.len().saturating_sub(self.at)
     }
 
     /// The bytes left.
     pub(super) fn rest(&self) -> &'f [u8] {
-        &self.file[self.at..]
+        self.file.get(self.at..).unwrap_or_default()
     }
 
     /// The place of the next `length` bytes, which hold `what`.
@@ -38,8 +38,9 @@ impl<'f> Cursor<'f> {
                 .expected(format!("{length} bytes"))
                 .found(format!("{} bytes", self.left())));
         }
-        self.at += length;
-        Ok(self.at - length..self.at)
+        let start = self.at;
+        self.at = start.saturating_add(length);
+        Ok(start..self.at)
     }
 
     /// The place of `count` values of `width` bytes.
@@ -51,10 +52,10 @@ impl<'f> Cursor<'f> {
     }
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
-        let place = self.take(N, what)?;
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(&self.file[place]);
-        Ok(bytes)
+        let rest = self.rest();
+        self.take(N, what)?;
+        // What was taken is there.
+        Ok(rest.first_chunk().copied().unwrap_or([0; N]))
     }
 
     pub(super) fn i32(&mut self, what: &str) -> Result<i32> {

@@ -1,5 +1,11 @@
 //! The words of a model, and the rows of their character n-grams.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places are those that `memchr` found in the same bytes; the number of buckets is looked at before it divides"
+)]
+
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 

@@ -3,6 +3,12 @@
 //! Jegou, Douze, Schmid, "Product Quantization for Nearest Neighbor Search", 2011: a row is cut into pieces, and each
 //! piece is the number of one of 256 centroids; fastText may store the norms of the rows apart, quantized likewise.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows, columns and pieces were held against the bytes by `read`, and a row is one of the matrix by contract"
+)]
+
 use std::ops::Range;
 
 use super::super::table::malformed;

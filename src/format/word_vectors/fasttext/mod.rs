@@ -110,9 +110,12 @@ impl Table for Model {
             vector.fill(0.0);
             for &row in &subwords {
                 if row >= available {
-                    return Err(malformed(format!("word {} has an n-gram beyond the input matrix", number + 1))
-                        .expected(format!("a row below {available}"))
-                        .found(row.to_string()));
+                    return Err(malformed(format!(
+                        "word {} has an n-gram beyond the input matrix",
+                        number.saturating_add(1)
+                    ))
+                    .expected(format!("a row below {available}"))
+                    .found(row.to_string()));
                 }
                 self.input.add(file, row, vector);
             }
