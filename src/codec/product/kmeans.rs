@@ -145,6 +145,7 @@ impl Nearest {
     }
 
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "one index into five arrays of lanes, which compiles to vectors")]
     fn offer_of<const N: usize>(&mut self, code: u32, columns: &[Lanes], entries: &[f32], sum: impl Fn(usize) -> f32) {
         let (Some(columns), Some(entries)) = (columns.first_chunk::<N>(), entries.first_chunk::<N>()) else { return };
         for lane in 0..LANES {
