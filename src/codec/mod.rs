@@ -256,6 +256,18 @@ pub trait Analysis {
     /// The operating points, by increasing bytes; errors do not increase.
     fn points(&self) -> &[Point];
 
+    /// `points()[index]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] where there are not so many.
+    fn point(&self, index: usize) -> Result<&Point> {
+        self.points().get(index).ok_or_else(|| {
+            Error::new(ErrorKind::Request, "no such operating point")
+                .expected(format!("a number below {}", self.points().len()))
+                .found(index.to_string())
+        })
+    }
+
     /// Encodes `rows`, those that were analyzed, at `points()[point]`: writes the parts to `sink`, and measures the
     /// error of what was written.
     ///

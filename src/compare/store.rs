@@ -35,8 +35,7 @@ impl Encoded {
     /// What encoding reports; [`ErrorKind::Malformed`] where the codec wrote other bytes than its point says;
     /// [`ErrorKind::Io`] where there is no room for temporary files.
     pub fn new(analysis: &dyn Analysis, rows: &dyn Rows, index: usize, observer: &dyn Observer) -> Result<Self> {
-        let missing = || Error::new(ErrorKind::Request, "no such operating point");
-        let point = analysis.points().get(index).ok_or_else(missing)?.clone();
+        let point = analysis.point(index)?.clone();
         let refused = |error| Error::io("cannot keep an encoded table", std::env::temp_dir(), error);
         let mut sink = Sink { file: tempfile::tempfile().map_err(refused)?, spans: Vec::new(), written: Vec::new() };
         let mut end = 0u64;

@@ -7,6 +7,7 @@ use std::f64::consts::TAU;
 use std::fmt::Write;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Text and axes.
 pub(crate) const INK: RGBColor = RGBColor(0, 0, 1);
 /// Grid lines.
-pub(crate) const GRID: RGBColor = RGBColor(0, 0, 2);
+const GRID: RGBColor = RGBColor(0, 0, 2);
 /// The bound; dashed.
 pub(crate) const BOUND: RGBColor = RGBColor(0, 0, 3);
 /// Lines from a mark to its name.
@@ -51,6 +52,41 @@ pub(crate) fn draw(title: &str, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> 
         area.present().map_err(failed)?;
     }
     Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1))
+}
+
+/// A chart with axes below and on the left, and `right` pixels beside it.
+pub(crate) fn framed<'a, 's>(area: &'a Area<'s>, right: u32) -> ChartBuilder<'a, 'a, SVGBackend<'s>> {
+    let mut builder = ChartBuilder::on(area);
+    builder.margin(10).margin_right(right).x_label_area_size(44).y_label_area_size(72);
+    builder
+}
+
+/// How a number is written on an axis.
+type Tick<'t> = &'t dyn Fn(&f64) -> String;
+
+/// Draws the grid, the axes, and what they show: `x` and `y`, each a description and how its numbers are written.
+pub(crate) fn draw_axes<X, Y>(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
+    x: (&str, Tick<'_>),
+    y: (&str, Tick<'_>),
+) -> Result<()>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .axis_style(INK)
+        .label_style(font(&INK))
+        .axis_desc_style(font(&INK))
+        .x_desc(x.0)
+        .y_desc(y.0)
+        .x_label_formatter(&x.1)
+        .y_label_formatter(&y.1)
+        .draw()
+        .map_err(failed)
 }
 
 pub(crate) fn font(color: &RGBColor) -> TextStyle<'static> {

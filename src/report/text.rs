@@ -8,7 +8,7 @@ use crate::plan::bare;
 
 use super::columns;
 
-/// What `compress`, `restore` or `convert` made.
+/// What `compress`, `restore`, `convert`, `train` or `retrain` made.
 pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> String {
     let mut text = match manifest.operation {
         Operation::Compress | Operation::Retrain => compressed(&manifest.tables),
@@ -31,7 +31,10 @@ pub fn finished(output: &Path, manifest: &Manifest, manifest_sha256: &str) -> St
     }
     let weights = manifest.weights_bytes;
     let share = if weights.before == 0 { 100.0 } else { 100.0 * weights.after as f64 / weights.before as f64 };
-    let _ = writeln!(text, "weights: {} bytes ({share:.1}%)", change(weights.before, weights.after));
+    let _ = match manifest.operation {
+        Operation::Train => writeln!(text, "weights: {} bytes", weights.after),
+        _ => writeln!(text, "weights: {} bytes ({share:.1}%)", change(weights.before, weights.after)),
+    };
     let _ = writeln!(text, "manifest: sha256 {manifest_sha256}");
     let _ = writeln!(text, "output: {}", output.display().to_string().escape_debug());
     text

@@ -386,7 +386,8 @@ class Run:
         stored = {tensor["name"]: tensor for record in rankfold_manifest.file_records(staged)
                   for tensor in record.get("tensors", [])}
         rename = rankfold_manifest.renamer(parent, stored, getattr(model, "base_model_prefix", ""))
-        errors = {table["name"]: rankfold_manifest.moved(table, given.model, staged / inner, rename) for table in parent["tables"]}
+        errors = {table["name"]: rankfold_manifest.moved(table, given.model, staged / inner, rename)
+                  for table in parent["tables"]}
         tables = rankfold_manifest.renamed_tables(parent, stored, rename, errors)
         rankfold_manifest.write_config(staged / inner / "config.json", tables)
         shutil.copyfile(self.folder / "log.jsonl", staged / "training.jsonl")
@@ -464,7 +465,7 @@ def parent_of(directory: Path) -> tuple[dict, str]:
         sys.exit(f"error: the tables of `{directory}` are dense; retrain the output of `rankfold compress`")
     other = {table["method"] for table in parent["tables"]} - {"low-rank"}
     if other:
-        sys.exit(f"error: tables of the methods {sorted(other)} do not train")
+        sys.exit(f"error: the tables of `{directory}` are of methods that do not train: {sorted(other)}")
     if parent.get("carrier"):
         sys.exit(f"error: the factors of `{directory}` are where `{parent['carrier']['name']}` has a place for them; any "
                  f"program that trains such models trains them\n"

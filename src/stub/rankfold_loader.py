@@ -12,8 +12,8 @@ and sentence-transformers work as ever. With `trust_remote_code=True` not even t
 
 With plain PyTorch, build the module whose state dict the checkpoint was, and call `load_factorized(module, directory)`.
 
-Needs torch and safetensors; transformers only where it is used; for codes `rankfold_codecs.py` beside this file. `RANKFOLD_VERIFY=0` in the environment skips the
-comparison of the files with the digests in rankfold.json.
+Needs torch and safetensors; transformers only where it is used; for codes `rankfold_codecs.py` beside this file.
+`RANKFOLD_VERIFY=0` in the environment skips the comparison of the files with the digests in rankfold.json.
 """
 
 from __future__ import annotations

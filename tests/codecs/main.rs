@@ -88,8 +88,8 @@ fn large() -> Dense {
     Dense::new("large", Dtype::F32, 6000, 32, &values)
 }
 
-/// By what share of the predicted relative error the measured one may be above it, and below it: k-means is predicted
-/// from fewer rounds than it is given, and a promise may be exceeded rather than broken.
+/// By what share of the predicted relative error the measured one may be above it, and below it: a promise may be
+/// exceeded rather than broken.
 const ABOVE: f64 = 0.1;
 const BELOW: f64 = 0.25;
 

@@ -51,7 +51,8 @@ def decode(record: dict, parts: dict[str, numpy.ndarray]) -> numpy.ndarray:
             return left @ right.T
         case "fixed-point":
             # Numbers of groups, spread over their columns.
-            scales, *zeros = (part if part.ndim < 2 else part.repeat(own[0].shape[1] // part.shape[1], 1) for part in own[1:])
+            columns = own[0].shape[1]
+            scales, *zeros = (part if part.ndim < 2 else part.repeat(columns // part.shape[1], 1) for part in own[1:])
             return (own[0] - (zeros[0] if zeros else 0.0)) * scales
         case "cast":
             return own[0]

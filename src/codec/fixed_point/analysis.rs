@@ -198,7 +198,7 @@ impl Analysis for Surveyed {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
+        let point = self.point(point)?;
         let scheme = Scheme::from_setting(&point.setting)?;
         let (count, columns) = rows.shape();
         let mut total =

@@ -138,7 +138,7 @@ impl Codec for Ggml {
                 (own.rev().collect(), format!("{bits} bits"))
             }
             DirectTarget::Reduction(reduction) => {
-                let limit = bytes_within_reduction(reduction, source_bytes(table))?;
+                let limit = bytes_within_reduction(reduction, table.bytes())?;
                 let own = types.iter().copied().filter(|&own| part(table, own).bytes().is_some_and(|own| own <= limit));
                 (own.collect(), format!("reduction {reduction}"))
             }
@@ -161,7 +161,7 @@ impl Codec for Ggml {
             Demand::Only(setting) => vec![type_of(setting)?],
         };
         let weights = options.weights_of(table.rows.shape().0)?;
-        let mut analysis = Quantizing { weights, squared_norm: 0.0, types: Vec::new(), points: Vec::new() };
+        let mut analysis = Quantizing { weights, squared_norm: 0.0, points: Vec::new() };
         for type_ in types {
             whole_blocks(table)?;
             let found = quantize(table.rows, type_, analysis.weights.as_deref(), &mut |_| Ok(()), observer)?;
@@ -170,7 +170,6 @@ impl Codec for Ggml {
             let gains = analysis.points.last().is_none_or(|last: &Point| found.objective() < last.squared_error);
             if gains {
                 let part = part(table, type_);
-                analysis.types.push(type_);
                 analysis.points.push(Point {
                     setting: type_.setting(),
                     parameters: part.elements().unwrap_or_default(),
@@ -219,12 +218,6 @@ fn part(table: &Table<'_>, type_: BlockType) -> TensorMeta {
     TensorMeta { name: table.name.to_owned(), dtype: Dtype::U8, shape: vec![rows, type_.row_bytes(columns)] }
 }
 
-fn source_bytes(table: &Table<'_>) -> u64 {
-    let (rows, columns) = table.rows.shape();
-    let source = TensorMeta { name: String::new(), dtype: table.dtype, shape: vec![rows, columns] };
-    source.bytes().unwrap_or_default()
-}
-
 fn whole_blocks(table: &Table<'_>) -> Result<()> {
     let columns = table.rows.shape().1;
     if columns.is_multiple_of(BLOCK) && columns > 0 {
@@ -239,7 +232,7 @@ fn whole_blocks(table: &Table<'_>) -> Result<()> {
 /// The types that would save bytes, or the one asked for.
 fn smaller(table: &Table<'_>, options: &Options) -> Result<Vec<BlockType>> {
     whole_blocks(table)?;
-    let bytes = source_bytes(table);
+    let bytes = table.bytes();
     let asked = BlockType::ALL.iter().copied().filter(|own| options.block_type.is_none_or(|asked| asked == *own));
     let types: Vec<_> = asked.filter(|&own| part(table, own).bytes().is_some_and(|own| own < bytes)).collect();
     if types.is_empty() {
@@ -262,7 +255,6 @@ fn type_of(setting: &Setting) -> Result<BlockType> {
 struct Quantizing {
     weights: Option<Vec<f64>>,
     squared_norm: f64,
-    types: Vec<BlockType>,
     points: Vec<Point>,
 }
 
@@ -282,9 +274,7 @@ impl Analysis for Quantizing {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let Some(&type_) = self.types.get(point) else {
-            return Err(Error::new(ErrorKind::Request, "no such operating point"));
-        };
+        let type_ = type_of(&self.point(point)?.setting)?;
         quantize(rows, type_, self.weights.as_deref(), &mut |bytes| sink.write(0, bytes), observer)
     }
 }

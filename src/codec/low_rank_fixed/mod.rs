@@ -305,7 +305,7 @@ impl Analysis for Prepared {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
+        let point = self.point(point)?;
         let setup = Setup::read(&point.setting)?;
         let source = Source {
             rows,

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::decoder::{Books, back};
 use super::kmeans::{Centroids, Points, improve, start};
 use super::training::{SAMPLE_ROWS, rotate};
-use super::{Codebooks, LADDER_ROUNDS, NORM_LEVELS, Sample, Setup};
+use super::{Codebooks, NORM_LEVELS, Sample, Setup};
 use crate::codec::random::Random;
 use crate::codec::{Measured, PartSink, packed};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,19 +51,18 @@ fn take_norms(sample: &mut Sample) -> Vec<f32> {
     norms
 }
 
-/// The share of the squared norm that `setup` is expected to lose on a table of `height` rows: trained on three quarters of
-/// the sample, measured on those and on the rest, unless there is little.
+/// The share of the squared norm that `setup` is expected to lose on a table of `height` rows, where k-means moves the
+/// centroids `rounds` times: that of the sample where it is the table; else trained on three quarters of the sample,
+/// measured on those and on the rest, unless there is little.
 ///
 /// Rows that centroids were fitted to lose about as much less than they would to the best centroids as other rows lose
 /// more, and both in proportion to one over the number of rows fitted to. What lies in the middle is corrected for the
 /// number of rows that the table will be fitted to, and for the share of them that others are not.
-pub(super) fn predicted_share(sample: &Sample, setup: &Setup, height: usize) -> f64 {
-    let width = sample.width;
-    let whole = Sample { values: sample.values.clone(), weights: sample.weights.clone(), width };
-    let rows = whole.rows();
-    if rows < 8 * setup.count() {
-        let (_, error) = Codebooks::train(&whole, setup, LADDER_ROUNDS);
-        return error / energy(&whole).max(f64::MIN_POSITIVE);
+pub(super) fn predicted_share(whole: &Sample, setup: &Setup, height: usize, rounds: usize) -> f64 {
+    let (rows, width) = (whole.rows(), whole.width);
+    if rows == height || rows < 8 * setup.count() {
+        let (_, error) = Codebooks::train(whole, setup, rounds);
+        return error / energy(whole).max(f64::MIN_POSITIVE);
     }
     let part = |held_out: bool| {
         let chosen = move |index: &usize| index.is_multiple_of(4) == held_out;
@@ -73,7 +72,7 @@ pub(super) fn predicted_share(sample: &Sample, setup: &Setup, height: usize) -> 
         Sample { values: values.copied().collect(), weights, width }
     };
     let (known, held_out) = (part(false), part(true));
-    let (codebooks, fitted) = Codebooks::train(&known, setup, LADDER_ROUNDS);
+    let (codebooks, fitted) = Codebooks::train(&known, setup, rounds);
     let errors: Vec<f64> = held_out
         .values
         .par_chunks(BLOCK * width)

@@ -3,11 +3,12 @@
 use crate::codec::random::Random;
 use crate::linalg::{InstructionSet, Work};
 
-/// Centroids that are compared at a time.
-const LANES: usize = 16;
+/// Points that are compared with a centroid at a time, one to a lane of the vector instructions: so many that the
+/// compiler makes a loop of vectors of them, not a sequence of numbers.
+const LANES: usize = 64;
 
-/// Points that are compared at a time: a centroid is read once for all of them.
-const POINTS: usize = 4;
+/// Entries of a centroid that one pass over the lanes takes.
+const ENTRIES: usize = 4;
 
 /// Centroids of one sub-quantizer.
 ///
@@ -21,9 +22,9 @@ pub(super) struct Centroids {
     size: usize,
     /// What is subtracted from points.
     shift: Vec<f32>,
-    /// The shifted centroids, negated, entry by entry, `[s, stride]`; the padding to whole lanes repeats the first.
-    entries: Vec<f32>,
-    /// Half of their squared norms, `[stride]`.
+    /// The shifted centroids, negated, `[count, s]`.
+    negated: Vec<f32>,
+    /// Half of their squared norms, `[count]`.
     halves: Vec<f32>,
 }
 
@@ -31,7 +32,6 @@ impl Centroids {
     /// From their entries, `[count, size]`; there is at least one.
     pub(super) fn new(rows: Vec<f32>, size: usize) -> Self {
         let count = rows.len() / size.max(1);
-        let stride = count.next_multiple_of(LANES);
         let mut column: Vec<f32> = Vec::with_capacity(count);
         let shift = (0..size).map(|at| {
             column.clear();
@@ -39,16 +39,10 @@ impl Centroids {
             *column.select_nth_unstable_by(count / 2, f32::total_cmp).1
         });
         let shift: Vec<f32> = shift.collect();
-        let (mut entries, mut halves) = (vec![0.0; size * stride], vec![0.0; stride]);
-        for (index, half) in halves.iter_mut().enumerate() {
-            let row = &rows[if index < count { index } else { 0 } * size..][..size];
-            for (at, (value, shift)) in row.iter().zip(&shift).enumerate() {
-                let shifted = value - shift;
-                entries[at * stride + index] = -shifted;
-                *half += shifted * shifted / 2.0;
-            }
-        }
-        Centroids { rows, size, shift, entries, halves }
+        let negated: Vec<f32> =
+            rows.chunks_exact(size.max(1)).flat_map(|row| row.iter().zip(&shift).map(|(x, shift)| shift - x)).collect();
+        let halves = negated.chunks_exact(size.max(1)).map(|row| row.iter().fold(0.0, |half, x| half + x * x / 2.0));
+        Centroids { halves: halves.collect(), rows, size, shift, negated }
     }
 
     /// The entries, `[count, s]`.
@@ -83,51 +77,84 @@ struct Assign<'a> {
     codes: &'a mut [u8],
 }
 
+/// One number of each point.
+type Lanes = [f32; LANES];
+
+/// The nearest centroid so far of each point.
+struct Nearest {
+    scores: Lanes,
+    codes: [u32; LANES],
+}
+
 impl Work for Assign<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Centroids { shift, entries, halves, size, .. } = self.centroids;
-        let stride = halves.len();
-        let mut shifted = vec![[0.0f32; POINTS]; *size];
-        for (points, codes) in self.points.chunks(POINTS * size).zip(self.codes.chunks_mut(POINTS)) {
-            for (index, point) in points.chunks_exact(*size).enumerate() {
-                for ((shifted, x), shift) in shifted.iter_mut().zip(point).zip(shift) {
-                    shifted[index] = x - shift;
+        let Centroids { shift, negated, halves, size, .. } = self.centroids;
+        let mut columns = vec![[0.0f32; LANES]; *size];
+        for (points, codes) in self.points.chunks(LANES * size).zip(self.codes.chunks_mut(LANES)) {
+            for (lane, point) in points.chunks_exact(*size).enumerate() {
+                for ((column, x), shift) in columns.iter_mut().zip(point).zip(shift) {
+                    column[lane] = x - shift;
                 }
             }
-            let mut least = [[f32::INFINITY; LANES]; POINTS];
-            let mut chunk_of = [[0u32; LANES]; POINTS];
-            for (chunk, half) in halves.as_chunks::<LANES>().0.iter().enumerate() {
-                let mut scores = [*half; POINTS];
-                for (entry, xs) in shifted.iter().enumerate() {
-                    let Some(lanes) = entries[entry * stride + chunk * LANES..].first_chunk::<LANES>() else { return };
-                    for (scores, &x) in scores.iter_mut().zip(xs) {
-                        for (score, &c) in scores.iter_mut().zip(lanes) {
-                            *score = x.mul_add(c, *score);
-                        }
+            let mut nearest = Nearest { scores: [f32::INFINITY; LANES], codes: [0; LANES] };
+            // All but the last few entries of a longer centroid are summed up apart.
+            let (first, last) = columns.split_at((size.saturating_sub(1)) / ENTRIES * ENTRIES);
+            for (code, (entries, &half)) in (0..).zip(negated.chunks_exact(*size).zip(halves)) {
+                if first.is_empty() {
+                    nearest.offer(code, last, entries, |_| half);
+                } else {
+                    let mut sums = [half; LANES];
+                    let (groups, rest) = entries.split_at(first.len());
+                    for (columns, entries) in first.as_chunks().0.iter().zip(groups.as_chunks().0) {
+                        add::<ENTRIES>(&mut sums, columns, entries);
                     }
-                }
-                for ((least, chunk_of), scores) in least.iter_mut().zip(&mut chunk_of).zip(&scores) {
-                    for lane in 0..LANES {
-                        let nearer = scores[lane] < least[lane];
-                        least[lane] = if nearer { scores[lane] } else { least[lane] };
-                        chunk_of[lane] = if nearer { chunk as u32 } else { chunk_of[lane] };
-                    }
+                    nearest.offer(code, last, rest, |lane| sums[lane]);
                 }
             }
-            for ((least, chunk_of), code) in least.iter().zip(&chunk_of).zip(codes) {
-                let mut best = (f32::INFINITY, usize::MAX);
-                for (lane, (&score, &chunk)) in least.iter().zip(chunk_of).enumerate() {
-                    let index = chunk as usize * LANES + lane;
-                    if score < best.0 || (score == best.0 && index < best.1) {
-                        best = (score, index);
-                    }
-                }
-                // The padding repeats the first centroid, which comes before it.
-                *code = best.1 as u8;
+            codes.iter_mut().zip(&nearest.codes).for_each(|(out, &code)| *out = code as u8);
+        }
+    }
+}
+
+/// Adds some entries' products to the sums of all lanes.
+#[inline(always)]
+fn add<const N: usize>(sums: &mut Lanes, columns: &[Lanes; N], entries: &[f32; N]) {
+    for lane in 0..LANES {
+        let mut sum = sums[lane];
+        for entry in 0..N {
+            sum = columns[entry][lane].mul_add(entries[entry], sum);
+        }
+        sums[lane] = sum;
+    }
+}
+
+impl Nearest {
+    /// Takes the centroid `code` for the points to which it is nearer than all before it; `sum` is what its entries
+    /// before the last `entries` make.
+    #[inline(always)]
+    fn offer(&mut self, code: u32, columns: &[Lanes], entries: &[f32], sum: impl Fn(usize) -> f32) {
+        match columns.len() {
+            1 => self.offer_of::<1>(code, columns, entries, sum),
+            2 => self.offer_of::<2>(code, columns, entries, sum),
+            3 => self.offer_of::<3>(code, columns, entries, sum),
+            _ => self.offer_of::<ENTRIES>(code, columns, entries, sum),
+        }
+    }
+
+    #[inline(always)]
+    fn offer_of<const N: usize>(&mut self, code: u32, columns: &[Lanes], entries: &[f32], sum: impl Fn(usize) -> f32) {
+        let (Some(columns), Some(entries)) = (columns.first_chunk::<N>(), entries.first_chunk::<N>()) else { return };
+        for lane in 0..LANES {
+            let mut score = sum(lane);
+            for entry in 0..N {
+                score = columns[entry][lane].mul_add(entries[entry], score);
             }
+            let nearer = score < self.scores[lane];
+            self.scores[lane] = if nearer { score } else { self.scores[lane] };
+            self.codes[lane] = if nearer { code } else { self.codes[lane] };
         }
     }
 }

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::calibrate::calibrated;
 use super::scale::scale_of;
 use super::{Analysis, Codec, Demand, DirectTarget, Measured, Options, Part, PartSink, Point, Setting, Table, packed};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +37,12 @@ const LADDER_ROWS: usize = 8192;
 /// Numbers of a table that is small enough to be encoded at every point instead.
 const SMALL_VALUES: usize = 1 << 17;
 
-/// Times that k-means moves the centroids for a prediction.
-const LADDER_ROUNDS: usize = 8;
+/// Times that k-means moves the centroids for the predictions of a long ladder.
+const LADDER_ROUNDS: usize = 4;
+
+/// Predictions of a long ladder for which k-means moves them as often as for the table itself; the others are corrected by
+/// what the few rounds are off by there.
+const ANCHORS: usize = 5;
 
 /// The parameters of an operating point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,21 +206,24 @@ impl Codec for ProductQuantization {
         let small = height.saturating_mul(width) <= SMALL_VALUES;
         let limit = if small { training::SAMPLE_ROWS } else { LADDER_ROWS };
         let sample = Sample::draw(table.rows, scale, weights.as_deref(), limit, options.seed, observer)?;
-        let mut points: Vec<Point> = Vec::new();
-        for setup in setups {
-            if ladder && setup.bytes(shape, dtype) >= dense {
-                continue;
-            }
-            observer.check()?;
-            let Some(parts) = setup.parts(table.name, shape, dtype) else { continue };
-            let squared_error = if small {
+        let setups: Vec<(Setup, Vec<TensorMeta>)> = setups
+            .into_iter()
+            .filter(|setup| !ladder || setup.bytes(shape, dtype) < dense)
+            .filter_map(|setup| Some((setup, setup.parts(table.name, shape, dtype)?)))
+            .collect();
+        let errors = if small {
+            let try_out = |(setup, _): &(Setup, _)| -> Result<f64> {
                 let sink = &mut Nowhere;
-                let trained = Trained::new(table.rows, sample.clone(), &setup, scale, dtype, sink, observer)?;
-                let measured = trained.encode(table.rows, weights.as_deref(), sink, observer)?;
-                measured.objective()
-            } else {
-                encoder::predicted_share(&sample, &setup, height) * squared_norm
+                let trained = Trained::new(table.rows, sample.clone(), setup, scale, dtype, sink, observer)?;
+                Ok(trained.encode(table.rows, weights.as_deref(), sink, observer)?.objective())
             };
+            setups.iter().map(try_out).collect::<Result<Vec<_>>>()?
+        } else {
+            let shares = predictions(&sample, &setups, height, observer)?;
+            shares.into_iter().map(|share| share * squared_norm).collect::<Vec<_>>()
+        };
+        let mut points: Vec<Point> = Vec::with_capacity(setups.len());
+        for ((setup, parts), squared_error) in setups.into_iter().zip(errors) {
             let rotation = if setup.rotation { 2 * (width as u64).pow(2) } else { 0 };
             points.push(Point {
                 setting: setup.setting(),
@@ -244,6 +252,25 @@ impl Codec for ProductQuantization {
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
         Ok(Box::new(Decoder::open(&Setup::read(setting)?, parts)?))
     }
+}
+
+/// The share of the squared norm that each of `setups` is expected to lose on a table of `height` rows.
+fn predictions(
+    sample: &Sample,
+    setups: &[(Setup, Vec<TensorMeta>)],
+    height: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<f64>> {
+    let share = |(setup, _): &(Setup, _), rounds: usize| {
+        observer.check()?;
+        Ok(encoder::predicted_share(sample, setup, height, rounds))
+    };
+    let rough = if setups.len() <= ANCHORS {
+        vec![1.0; setups.len()]
+    } else {
+        setups.iter().map(|setup| share(setup, LADDER_ROUNDS)).collect::<Result<_>>()?
+    };
+    calibrated(&rough, ANCHORS, |at| share(&setups[at], training::ROUNDS))
 }
 
 /// Numbers of pieces that are tried: those that divide a row into equal pieces, and as many again between the larger.
@@ -297,7 +324,7 @@ impl Analysis for Prepared {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let point = self.points.get(point).ok_or_else(|| Error::new(ErrorKind::Request, "no such operating point"))?;
+        let point = self.point(point)?;
         let setup = Setup::read(&point.setting)?;
         let weights = self.weights.as_deref();
         let sample = Sample::draw(rows, self.scale, weights, training::SAMPLE_ROWS, self.seed, observer)?;

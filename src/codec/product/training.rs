@@ -25,7 +25,7 @@ const SAMPLE_VALUES: usize = 1 << 27;
 const ROTATION_ROWS: usize = 16_384;
 
 /// Times that k-means moves the centroids.
-const ROUNDS: usize = 25;
+pub(super) const ROUNDS: usize = 25;
 
 /// Times that the rotation and the codebooks are fitted to each other.
 const ALTERNATIONS: usize = 24;

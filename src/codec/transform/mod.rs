@@ -172,9 +172,7 @@ impl Analysis for Ready {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Measured> {
-        let (Some(point), Some(milestone)) = (self.points.get(point), self.milestones.get(point)) else {
-            return Err(Error::new(ErrorKind::Request, "no such operating point"));
-        };
+        let (point, milestone) = (self.point(point)?, &self.milestones[point]);
         if rows.shape() != self.shape {
             return Err(Error::new(ErrorKind::Request, "the table is not the one that was analyzed"));
         }

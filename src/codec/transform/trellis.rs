@@ -8,6 +8,7 @@
 //! that of Ungerboeck (1982) with 256 states, in the parity-check form that he tabulates.
 
 use super::codebook::Codebooks;
+use crate::linalg::{InstructionSet, Work};
 
 /// Bits of the state.
 const MEMORY: usize = 8;
@@ -36,10 +37,12 @@ const fn successor(state: usize, bit: usize) -> usize {
 }
 
 /// A way into a state: where from, and which fourth of the levels it takes (their index modulo 4).
+///
+/// Both are bytes, whose range is that of the arrays they index, so that the search needs no checks.
 #[derive(Clone, Copy)]
 struct Branch {
-    from: usize,
-    subset: usize,
+    from: u8,
+    subset: u8,
 }
 
 /// Both ways into each state.
@@ -51,7 +54,7 @@ const BRANCHES: [[Branch; 2]; STATES] = {
         let mut bit = 0;
         while bit < 2 {
             let to = successor(state, bit);
-            branches[to][found[to]] = Branch { from: state, subset: 2 * bit + (state & 1) };
+            branches[to][found[to]] = Branch { from: state as u8, subset: (2 * bit + (state & 1)) as u8 };
             found[to] += 1;
             bit += 1;
         }
@@ -62,10 +65,14 @@ const BRANCHES: [[Branch; 2]; STATES] = {
 
 type Lanes = [f32; LANES];
 
+/// What every state costs in each lane.
+type Costs = [Lanes; STATES];
+
 /// Room for the search over [`LANES`] rows.
 pub(super) struct Search {
-    costs: Vec<Lanes>,
-    reached: Vec<Lanes>,
+    instructions: InstructionSet,
+    costs: Box<Costs>,
+    reached: Box<Costs>,
     /// For each component and state, which of the two branches was cheaper.
     decisions: Vec<[u8; LANES]>,
     /// For each component and fourth of its levels, the nearest level.
@@ -76,8 +83,9 @@ impl Search {
     /// For rows of `components` numbers.
     pub(super) fn new(components: usize) -> Self {
         Search {
-            costs: vec![[0.0; LANES]; STATES],
-            reached: vec![[0.0; LANES]; STATES],
+            instructions: InstructionSet::best(),
+            costs: Box::new([[0.0; LANES]; STATES]),
+            reached: Box::new([[0.0; LANES]; STATES]),
             decisions: vec![[0; LANES]; components * STATES],
             nearest: vec![[[0; LANES]; 4]; components],
         }
@@ -101,37 +109,61 @@ impl Search {
                     distances[subset][lane] = distance;
                 }
             }
-            let targets = self.reached.iter_mut().zip(decisions);
-            for ((reached, decision), [first, second]) in targets.zip(&BRANCHES) {
-                let (first, first_distance) = (&self.costs[first.from], &distances[first.subset]);
-                let (second, second_distance) = (&self.costs[second.from], &distances[second.subset]);
-                for lane in 0..LANES {
-                    let first = first[lane] + first_distance[lane];
-                    let second = second[lane] + second_distance[lane];
-                    reached[lane] = if second < first { second } else { first };
-                    decision[lane] = u8::from(second < first);
-                }
-            }
+            let (costs, reached) = (&self.costs, &mut self.reached);
+            self.instructions.run(Advance { costs, reached, decisions, distances: &distances });
             std::mem::swap(&mut self.costs, &mut self.reached);
         }
-        for (lane, out) in levels.chunks_exact_mut(components).enumerate() {
-            self.trace(lane, out);
-        }
+        self.trace(levels);
     }
 
-    /// Follows the cheapest path of one row back to its begin.
-    fn trace(&self, lane: usize, levels: &mut [u16]) {
-        let mut state = 0;
-        for (candidate, cost) in self.costs.iter().enumerate() {
-            if cost[lane] < self.costs[state][lane] {
-                state = candidate;
+    /// Follows the cheapest path of every row back to its begin; all rows at a time, since each step waits for memory.
+    fn trace(&self, levels: &mut [u16]) {
+        let components = self.nearest.len();
+        let mut states = [0usize; LANES];
+        for (candidate, costs) in self.costs.iter().enumerate() {
+            for (lane, state) in states.iter_mut().enumerate() {
+                if costs[lane] < self.costs[*state][lane] {
+                    *state = candidate;
+                }
             }
         }
-        for (component, level) in levels.iter_mut().enumerate().rev() {
-            let decision = self.decisions[component * STATES + state][lane];
-            let branch = BRANCHES[state][usize::from(decision)];
-            *level = self.nearest[component][branch.subset][lane];
-            state = branch.from;
+        for component in (0..components).rev() {
+            let (nearest, decisions) = (&self.nearest[component], &self.decisions[component * STATES..][..STATES]);
+            for (lane, (row, state)) in levels.chunks_exact_mut(components).zip(&mut states).enumerate() {
+                let branch = BRANCHES[*state][usize::from(decisions[*state][lane])];
+                row[component] = nearest[usize::from(branch.subset)][lane];
+                *state = usize::from(branch.from);
+            }
+        }
+    }
+}
+
+/// One component of the search: from the costs of the states before it to those after it. Sums and comparisons are the
+/// same in every instruction set; only the number of lanes in one instruction differs.
+struct Advance<'a> {
+    costs: &'a Costs,
+    reached: &'a mut Costs,
+    decisions: &'a mut [[u8; LANES]],
+    distances: &'a [Lanes; 4],
+}
+
+impl Work for Advance<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let targets = self.reached.iter_mut().zip(self.decisions).zip(&BRANCHES);
+        for ((reached, decision), [first, second]) in targets {
+            let (one, one_distance) =
+                (&self.costs[usize::from(first.from)], &self.distances[usize::from(first.subset % 4)]);
+            let (other, other_distance) =
+                (&self.costs[usize::from(second.from)], &self.distances[usize::from(second.subset % 4)]);
+            for lane in 0..LANES {
+                let first = one[lane] + one_distance[lane];
+                let second = other[lane] + other_distance[lane];
+                reached[lane] = if second < first { second } else { first };
+                decision[lane] = u8::from(second < first);
+            }
         }
     }
 }

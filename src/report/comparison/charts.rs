@@ -6,7 +6,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::compare::{BINS_PER_DECADE, Comparison, Measurement};
 use crate::error::Result;
 use crate::report::chart::{
-    BOUND, GRID, INK, LINE_HEIGHT, Label, NAMES, WIDTH, draw, failed, font, mark, series, tick, write_labels,
+    BOUND, INK, LINE_HEIGHT, Label, NAMES, WIDTH, draw, draw_axes, failed, font, framed, mark, series, tick,
+    write_labels,
 };
 
 /// Nothing smaller is drawn on a logarithmic axis.
@@ -49,26 +50,9 @@ fn rates(
     let errors = lines.iter().flatten().chain(&bound).map(|point| point.1);
     let range = extent(errors.chain([1.0]));
     draw(&format!("bits per parameter against {name} of each method"), |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(10)
-            .margin_right(NAMES)
-            .x_label_area_size(44)
-            .y_label_area_size(72)
-            .build_cartesian_2d(0.0..largest * 1.03, range.clone().log_scale())
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(INK)
-            .label_style(font(&INK))
-            .axis_desc_style(font(&INK))
-            .x_desc("bits per parameter, all parts counted")
-            .y_desc(name)
-            .x_label_formatter(&tick)
-            .y_label_formatter(&tick)
-            .draw()
-            .map_err(failed)?;
+        let mut chart =
+            framed(area, NAMES).build_cartesian_2d(0.0..largest * 1.03, range.clone().log_scale()).map_err(failed)?;
+        draw_axes(&mut chart, ("bits per parameter, all parts counted", &tick), (name, &tick))?;
         let mut labels = Vec::new();
         if let Some(&end) = bound.last() {
             labels.push(Label {
@@ -111,26 +95,9 @@ pub(super) fn spectrum(comparison: &Comparison) -> Result<String> {
     let line: Vec<_> =
         values.iter().enumerate().step_by(step).map(|(i, value)| ((i + 1) as f64, value.max(range.start))).collect();
     draw("singular values of the table in descending order", |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(10)
-            .margin_right(30)
-            .x_label_area_size(44)
-            .y_label_area_size(72)
-            .build_cartesian_2d(0.0..values.len().max(1) as f64, range.log_scale())
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(INK)
-            .label_style(font(&INK))
-            .axis_desc_style(font(&INK))
-            .x_desc("number of the singular value")
-            .y_desc("singular value")
-            .x_label_formatter(&tick)
-            .y_label_formatter(&tick)
-            .draw()
-            .map_err(failed)?;
+        let mut chart =
+            framed(area, 30).build_cartesian_2d(0.0..values.len().max(1) as f64, range.log_scale()).map_err(failed)?;
+        draw_axes(&mut chart, ("number of the singular value", &tick), ("singular value", &tick))?;
         chart.draw_series([PathElement::new(line, INK.stroke_width(2))]).map_err(failed)?;
         Ok(())
     })
@@ -158,26 +125,14 @@ pub(super) fn row_errors(comparison: &Comparison) -> Result<String> {
     let edge = |bin: usize| bins.get(bin).copied().unwrap_or(10.0);
     let highest = best.iter().flat_map(|(_, shares)| shares.iter().skip(1)).fold(1.0f64, |high, &one| high.max(one));
     draw("distribution of the relative errors of rows under the best method at each size", |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(10)
-            .margin_right(30)
-            .x_label_area_size(44)
-            .y_label_area_size(72)
+        let mut chart = framed(area, 30)
             .build_cartesian_2d((edge(first)..edge(last)).log_scale(), 0.0..highest * 1.25)
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(INK)
-            .label_style(font(&INK))
-            .axis_desc_style(font(&INK))
-            .x_desc(format!("relative error of a row, {BINS_PER_DECADE} bins to a factor of ten"))
-            .y_desc("share of rows in %")
-            .x_label_formatter(&tick)
-            .y_label_formatter(&tick)
-            .draw()
-            .map_err(failed)?;
+        draw_axes(
+            &mut chart,
+            (&format!("relative error of a row, {BINS_PER_DECADE} bins to a factor of ten"), &tick),
+            ("share of rows in %", &tick),
+        )?;
         let mut peaks: Vec<((i32, i32), String, RGBColor)> = Vec::new();
         for (index, (name, shares)) in best.into_iter().enumerate() {
             let bars = (first..last).map(|bin| (edge(bin), edge(bin + 1), shares.get(bin).copied().unwrap_or(0.0)));

@@ -22,10 +22,12 @@ def text(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("text")
     (root / "vocab.txt").write_text("\n".join(WORDS))
-    transformers.BertTokenizerFast(str(root / "vocab.txt")).save_pretrained(root / "tokenizer")
+    transformers.BertTokenizerFast(
+        str(root / "vocab.txt"), model_input_names=["input_ids", "attention_mask"]).save_pretrained(root / "tokenizer")
     dice = random.Random(0)
     starts = [dice.randrange(20) for _ in range(80)]
-    (root / "text.txt").write_text("".join(" ".join(f"word{start + step}" for step in range(8)) + "\n" for start in starts))
+    lines = (" ".join(f"word{start + step}" for step in range(8)) for start in starts)
+    (root / "text.txt").write_text("".join(f"{line}\n" for line in lines))
     return root
 
 
@@ -40,8 +42,8 @@ def test_factors_of_every_kind_learn_and_their_output_verifies(name, text, check
     run("compress", source, "-o", tmp_path / "model", "--rank", RANK)
     teacher = ["--teacher", source] if task == "distill" else []
     options = ["--task", task, *teacher, "--train", text / "text.txt", "--dev", text / "text.txt", "--model",
-               tmp_path / "model", "-o", tmp_path / "out", "--epochs", 4, "--batch", 16, "--max-lr", "1e-2", "--step-size", 5,
-               "--decay", "0.5", "--trainable", "factors"]
+               tmp_path / "model", "-o", tmp_path / "out", "--epochs", 4, "--batch", 16, "--max-lr", "1e-2",
+               "--step-size", 5, "--decay", "0.5", "--trainable", "factors"]
     monkeypatch.setattr(sys, "argv", ["finetune.py", *map(str, options)])
     finetune.main()
     log = [json.loads(line) for line in (tmp_path / "out" / "training.jsonl").read_text().splitlines()]

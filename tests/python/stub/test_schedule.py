@@ -79,8 +79,9 @@ def test_the_trainer_of_transformers_takes_it_and_resumes_with_the_same_rates(tm
         options = transformers.TrainingArguments(str(tmp_path), max_steps=steps, save_steps=5, report_to=[], use_cpu=True,
                                                  per_device_train_batch_size=2)
         rows = [{"input_ids": [1, 2, 3 + index % 9], "labels": index % 2} for index in range(8)]
+        scheduler = CALR(optimizer, 1e-3, 1e-5, step_size=3, steps_per_epoch=4)
         trainer = transformers.Trainer(model, options, train_dataset=rows, callbacks=[Watch()],
-                                       optimizers=(optimizer, CALR(optimizer, 1e-3, 1e-5, step_size=3, steps_per_epoch=4)))
+                                       optimizers=(optimizer, scheduler))
         trainer.train(resume_from_checkpoint=checkpoint)
         return rates
 

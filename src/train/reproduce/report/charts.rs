@@ -7,7 +7,7 @@ use super::blocks::{lines, way};
 use crate::codec::{CODECS, Codec, LowRank};
 use crate::error::Result;
 use crate::report::chart::{
-    GRID, INK, LEADER, Label, NAMES, WIDTH, draw, failed, font, mark, series, tick, write_labels,
+    INK, LEADER, Label, NAMES, WIDTH, draw, draw_axes, failed, font, framed, mark, series, tick, write_labels,
 };
 use crate::train::reproduce::method::{NOT_RETRAINED, OFFLINE, OFFLINE_FACTORS, ONLINE, UNCOMPRESSED, fixed_point};
 use crate::train::reproduce::{Cell, Cost, Experiment, ScheduleCell};
@@ -232,26 +232,8 @@ impl LineChart {
             move |value: &f64| if logarithmic { tick(&10f64.powf(*value)) } else { tick(value) }
         };
         draw(&self.title, |area| {
-            let mut chart = ChartBuilder::on(area)
-                .margin(10)
-                .margin_right(NAMES + 40)
-                .x_label_area_size(44)
-                .y_label_area_size(72)
-                .build_cartesian_2d(x, y)
-                .map_err(failed)?;
-            chart
-                .configure_mesh()
-                .light_line_style(TRANSPARENT)
-                .bold_line_style(GRID)
-                .axis_style(INK)
-                .label_style(font(&INK))
-                .axis_desc_style(font(&INK))
-                .x_desc(self.x.description)
-                .y_desc(self.y.description)
-                .x_label_formatter(&label(&self.x))
-                .y_label_formatter(&label(&self.y))
-                .draw()
-                .map_err(failed)?;
+            let mut chart = framed(area, NAMES + 40).build_cartesian_2d(x, y).map_err(failed)?;
+            draw_axes(&mut chart, (self.x.description, &label(&self.x)), (self.y.description, &label(&self.y)))?;
             let mut labels = Vec::new();
             for (index, line) in self.lines.iter().enumerate() {
                 let color = series(index);
