@@ -202,7 +202,8 @@ fn real_blocks_of_every_type_become_the_floats_that_the_gguf_package_decodes() {
     let (sandbox, values) = oracle("blocks");
     let model = sandbox.path().join("model.gguf");
     let values: Vec<f32> = values.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    let rounded: [(&str, fn(f32) -> Vec<u8>); 4] = [
+    type Rounding = fn(f32) -> Vec<u8>;
+    let rounded: [(&str, Rounding); 4] = [
         ("f64", |value| f64::from(value).to_le_bytes().to_vec()),
         ("f32", |value| value.to_le_bytes().to_vec()),
         ("f16", |value| f16::from_f32(value).to_le_bytes().to_vec()),

@@ -241,7 +241,7 @@ fn a_memo_and_a_stack_without_end_are_refused_in_bounded_memory() {
     assert!(refusal(&vec![b'('; 5_000_000]).contains("stack of the pickle is too deep: expected at most 4000000"));
     let again = [b"Nq\0".to_vec(), b"h\0".repeat(5_000_000)].concat();
     assert!(refusal(&again).contains("stack of the pickle is too deep"));
-    let keys: Vec<u8> = (0..4_100_000u32).flat_map(|key| [&[b'r'], &key.to_le_bytes()[..]].concat()).collect();
+    let keys: Vec<u8> = (0..4_100_000u32).flat_map(|key| [b"r".as_slice(), &key.to_le_bytes()[..]].concat()).collect();
     assert!(refusal(&[b"N", &keys[..]].concat()).contains("memo of the pickle is too large"));
 }
 
