@@ -8,10 +8,10 @@ in Fortran order and whose words are in a Parquet file. Needs numpy and pyarrow.
 
 `pieces`: for each word of the data files (`LABEL SENTENCE` lines, UTF-8 or else Latin-1) in lower case the mean
 of the rows of its word pieces in the word table of MODEL, such as all-MiniLM-L6-v2 with its 384 columns: no vectors of
-words, but as wide as those of the paper, and real. All are multiplied by the one number that makes their standard deviation 0.4, of the order of
-GloVe's (0.65 in 50 columns): in the model a normalization follows the table, so that its scale says nothing, and at an
-eighth of it, as stored, the updates of a few epochs outweigh what the vectors know. Needs numpy, safetensors and
-transformers, as tests/python/setup installs them.
+words, but as wide as those of the paper, and real. All are multiplied by the one number that makes their standard
+deviation 0.4, of the order of GloVe's (0.65 in 50 columns): in the model a normalization follows the table, so that its
+scale says nothing, and at an eighth of it, as stored, the updates of a few epochs outweigh what the vectors know. Needs
+numpy, safetensors and transformers, as tests/python/setup installs them.
 
 Numbers are the shortest decimals that give the singles back.
 """
