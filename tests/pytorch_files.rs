@@ -124,7 +124,8 @@ fn archives_of_64_bits_and_of_big_endian_storages_are_read() {
         changed[place..place + 8].copy_from_slice(&(1u64 << 60).to_le_bytes());
         message_of_file("weights.bin", &changed)
     };
-    assert_eq!(with(record + 32), "archive has too many entries: expected at most 1000000, found 1152921504606846976");
+    let lies = "its end record lies: expected 1152921504606846976 entries in this file, found 2";
+    assert!(with(record + 32).contains(lies));
     assert!(with(record + 48).contains("directory of the archive would lie beyond the file"));
     assert!(with(record + 56 + 8).contains("64-bit end record of the archive would lie beyond the file"));
     let line = whole.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
