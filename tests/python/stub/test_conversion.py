@@ -9,7 +9,11 @@ from conftest import VOCABULARY, families, run
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers.modeling_utils import load_sharded_checkpoint
+
+try:
+    from transformers.modeling_utils import load_sharded_checkpoint
+except ImportError:  # where transformers 5 has it
+    from transformers.trainer_utils import load_sharded_checkpoint
 
 LIMIT = 20_000
 
