@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rankfold::output::check_destination;
-use rankfold::report::text;
 use rankfold::train::Scope;
 use rankfold::train::checkpoint::Parent;
 use rankfold::train::data::{Dataset, read};
 
 use super::Outcome;
-use super::output::{Terminal, print, print_json};
+use super::output::Terminal;
 use super::settings::replace;
-use super::training::{TrainingArgs, summary};
+use super::training::TrainingArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct RetrainArgs {
@@ -52,13 +51,5 @@ pub(super) fn run(args: &RetrainArgs, terminal: &Terminal) -> anyhow::Result<Out
         classifier = start;
     }
     let finished = parent.write(&classifier, record, &training.output, replace(training.force), terminal)?;
-    kept.remove()?;
-    terminal.clear();
-    if training.json {
-        print_json(&finished.manifest)?;
-    } else {
-        print(&summary(&history))?;
-        print(&text::finished(&training.output, &finished.manifest, &finished.manifest_sha256))?;
-    }
-    Ok(Outcome::Done)
+    training.finish(kept, &history, &finished, terminal)
 }

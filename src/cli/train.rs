@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rankfold::output::check_destination;
-use rankfold::report::text;
 use rankfold::train::checkpoint::{self, TrainedModel};
 use rankfold::train::data::{Casing, Dataset, Labels, Vocabulary, read, vectors};
 use rankfold::train::model::{self, Embedding, Matrix, Sizes};
@@ -12,9 +11,9 @@ use rankfold::train::{Classifier, Scope};
 use serde_json::json;
 
 use super::Outcome;
-use super::output::{Terminal, print, print_json};
+use super::output::Terminal;
 use super::settings::replace;
-use super::training::{TrainingArgs, summary};
+use super::training::TrainingArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
@@ -85,13 +84,5 @@ pub(super) fn run(args: &TrainArgs, terminal: &Terminal) -> anyhow::Result<Outco
     let (history, kept) = training.fit(&mut classifier, (&train, &dev), &settings, &record, terminal)?;
     let model = TrainedModel { classifier, vocabulary, labels, max_tokens: *max_tokens };
     let finished = checkpoint::write(&model, record, &training.output, replace(training.force))?;
-    kept.remove()?;
-    terminal.clear();
-    if training.json {
-        print_json(&finished.manifest)?;
-    } else {
-        print(&summary(&history))?;
-        print(&text::finished(&training.output, &finished.manifest, &finished.manifest_sha256))?;
-    }
-    Ok(Outcome::Done)
+    training.finish(kept, &history, &finished, terminal)
 }

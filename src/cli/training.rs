@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use rankfold::convert::Finished;
 use rankfold::observe::Observer;
+use rankfold::report::text;
 use rankfold::schedule;
 use rankfold::train::data::Dataset;
 use rankfold::train::{Classifier, Epoch, FitObserver, FitSettings, History, Keep, Scope, Training, fit, optimizer};
 use rankfold::{Error, ErrorKind};
 use serde_json::{Map, Value};
 
+use super::Outcome;
 use super::data::DataArgs;
-use super::output::Terminal;
+use super::output::{Terminal, print, print_json};
 
 /// Arguments of a training.
 #[derive(Debug, Args)]
@@ -135,10 +138,29 @@ impl TrainingArgs {
         })?;
         Ok((history, kept))
     }
+
+    /// Once the output is there: removes what was kept for going on, and prints what was done.
+    pub(super) fn finish(
+        &self,
+        kept: Kept,
+        history: &History,
+        finished: &Finished,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Outcome> {
+        kept.remove()?;
+        terminal.clear();
+        if self.json {
+            print_json(&finished.manifest)?;
+        } else {
+            print(&summary(history))?;
+            print(&text::finished(&self.output, &finished.manifest, &finished.manifest_sha256))?;
+        }
+        Ok(Outcome::Done)
+    }
 }
 
 /// One line on how it went.
-pub(super) fn summary(history: &History) -> String {
+fn summary(history: &History) -> String {
     match history.best() {
         Some(best) => format!(
             "epoch {} of {} was best: dev accuracy {:.4}, before training {:.4}\n",

@@ -67,6 +67,16 @@ def restored(out: Path) -> torch.Tensor:
     return load_file(dense / "model.safetensors")[f"{TABLE}.weight"]
 
 
+def configuration(out: Path):
+    """The block of config.json, the package's view of it, and that of the one group of tables in it."""
+    from compressed_tensors.quantization import QuantizationConfig
+
+    block = json.loads((out / "config.json").read_text())["quantization_config"]
+    config = QuantizationConfig.model_validate({key: block[key] for key in block if key != "dequantize"})
+    (group,) = config.config_groups.values()
+    return block, config, group
+
+
 def outputs(directory: Path, scales: str = "f32") -> dict[tuple, Path]:
     made = {}
     for bits, scheme, granularity in VARIANTS:
@@ -94,12 +104,9 @@ def test_transformers_loads_the_values_that_restore_writes(tmp_path):
 @pytest.mark.parametrize(("bits", "scheme", "granularity"), UNPACKED)
 def test_the_package_reads_bit_for_bit_what_restore_writes(bits, scheme, granularity, tmp_path):
     from compressed_tensors.compressors import BaseCompressor
-    from compressed_tensors.quantization import QuantizationConfig
 
     out = compress(tmp_path / "out", bits, scheme, granularity)
-    block = json.loads((out / "config.json").read_text())["quantization_config"]
-    config = QuantizationConfig.model_validate({key: block[key] for key in block if key != "dequantize"})
-    (group,) = config.config_groups.values()
+    _, config, group = configuration(out)
     compressor = BaseCompressor.load_from_registry(config.format, config=config)
     read = dict(compressor.decompress(str(out), names_to_scheme={TABLE: group.weights}))
     found, expected = read[TABLE]["weight"], restored(out)
@@ -109,12 +116,8 @@ def test_the_package_reads_bit_for_bit_what_restore_writes(bits, scheme, granula
 
 @pytest.mark.parametrize(("bits", "scheme", "granularity"), VARIANTS)
 def test_the_configuration_is_valid_and_asks_for_numbers(bits, scheme, granularity, tmp_path):
-    from compressed_tensors.quantization import QuantizationConfig
-
     out = compress(tmp_path / "out", bits, scheme, granularity)
-    block = json.loads((out / "config.json").read_text())["quantization_config"]
-    config = QuantizationConfig.model_validate({key: block[key] for key in block if key != "dequantize"})
-    (group,) = config.config_groups.values()
+    block, config, group = configuration(out)
     assert config.format == {8: "int-quantized", 4: "pack-quantized"}[bits]
     assert (group.weights.num_bits, group.weights.symmetric) == (bits, scheme == "symmetric")
     strategy = {"row": "channel", "tensor": "tensor", "group:16": "group"}[granularity]
