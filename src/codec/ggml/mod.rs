@@ -193,7 +193,7 @@ impl Codec for Ggml {
         let [part] = parts else { return Err(malformed(format!("{} parts", parts.len()))) };
         let width = type_.dtype().bits() as usize / 8;
         let shape = part.meta.matrix().and_then(|(rows, columns)| match part.meta.dtype {
-            Dtype::U8 if columns.is_multiple_of(width) => Some((rows, columns / width * BLOCK)),
+            Dtype::U8 if columns.is_multiple_of(width) => Some((rows, columns.div_euclid(width).checked_mul(BLOCK)?)),
             dtype if dtype == type_.dtype() => Some((rows, columns)),
             _ => None,
         });

@@ -115,6 +115,13 @@ impl<'p> Stored<'p> {
                 .expected(format!("{} to {}", BITS.start(), BITS.end()))
                 .found(bad.to_string()));
         }
+        // Without this the reflections would not fit their rows, and the sizes of all of them no file.
+        if bits.bytes.len() > width {
+            return Err(malformed("a table has more components than columns")
+                .tensor(&bits.meta.name)
+                .expected(format!("at most {width}"))
+                .found(bits.bytes.len().to_string()));
+        }
         let height = codes.meta.shape.first().copied().unwrap_or(0);
         let extent = Extent::of(height, width, bits.bytes);
         for (part, expected) in parts.iter().zip(extent.parts("")) {
