@@ -3,8 +3,8 @@
     python tests/bench/distill.py RANKFOLD MODEL_DIR TRAIN.txt DEV.txt [RANK UPDATES [FLAG...]]
 
 compresses MODEL_DIR (rank 128 unless told otherwise), distils on the lines of TRAIN.txt (125 updates of 32 texts;
-further flags go to `finetune.py`), and prints the mean cosine of the last hidden state of each token of DEV.txt to the original's, before and after, with the
-seconds of the program. Needs torch and transformers.
+further flags go to `finetune.py`), and prints the mean cosine of the last hidden state of each token of DEV.txt to the
+original's, before and after, with the seconds of the program. Needs torch and transformers.
 """
 
 import subprocess
@@ -23,7 +23,8 @@ def hidden(directory: Path, texts: list[str], tokenizer) -> list[torch.Tensor]:
     states = []
     with torch.no_grad():
         for start in range(0, len(texts), 32):
-            batch = tokenizer(texts[start : start + 32], padding=True, truncation=True, max_length=128, return_tensors="pt")
+            some = texts[start : start + 32]
+            batch = tokenizer(some, padding=True, truncation=True, max_length=128, return_tensors="pt")
             states.append(model(**batch).last_hidden_state[batch["attention_mask"].bool()])
     return states
 
