@@ -33,7 +33,7 @@ import memory
 import numpy as np
 
 SHAPES = ["30522x768", "50257x768", "128256x2048", "262144x1152", "128256x4096"]
-QUICK = ["4096x256"]
+QUICK = ["2048x64"]
 REDUCTION = 0.9
 # Of more entries, a decomposition of the table itself takes minutes and several times the table's memory.
 MOST_FOR_SVD = 400_000_000
@@ -43,7 +43,7 @@ MOST_FOR_ROUNDS = 200_000_000
 # What each codec is asked for. Every one that the program knows has to be here.
 CODECS = {
     "low-rank": ["--reduction", str(REDUCTION)],
-    "low-rank-fixed": ["--rank", "128", "--left-bits", "4", "--right-bits", "4"],
+    "low-rank-fixed": ["--rank", "32", "--left-bits", "4", "--right-bits", "4"],
     "fixed-point": ["--bits", "8"],
     "cast": ["--dtype", "f16", "--bits", "16"],
     "transform": ["--reduction", str(REDUCTION)],
@@ -63,7 +63,7 @@ class Machine:
         target = np.ones_like(source)
         with ThreadPoolExecutor(self.cores) as pool:
             copy = least(lambda: list(pool.map(np.copyto, target, source)), 7)
-        side = np.ones((4096, 4096), np.float32)
+        side = np.ones((3072, 3072), np.float32)
         self.bandwidth = 2 * source.nbytes / copy
         self.product = 2 * len(side) ** 3 / least(lambda: side @ side, 4)
         self.digest = self.cores * source[0].nbytes / least(lambda: hashlib.sha256(source[0]).digest(), 3)
