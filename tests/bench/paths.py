@@ -1,4 +1,4 @@
-"""Times every main path of the program on seeded tables, beside its peers and its lower bound, and writes docs/performance.md.
+"""Times every main path on seeded tables, beside peers and lower bounds, and writes the tables of docs/performance.md.
 
     python tests/bench/paths.py RANKFOLD FOLDER [SHAPE ...] [--rounds N] [--prepare | --quick]
 
@@ -6,7 +6,7 @@ RANKFOLD is a program of the release profile; FOLDER gets the tables (factorize.
 that are the default) and the outputs, and keeps the tables for the next run. SHAPE is rows x columns.
 
 - `compress --reduction 0.9`, with files, digests and a flush, in turns with the routes of factorize.py, which are timed
-  without their start and without files: those by the Gram matrix for every shape, the others for tables that are not too large.
+  without their start and without files: those by the Gram matrix for every shape, the others where the table is not too large.
 - inspect, verify, restore and convert on each shape, and compress and restore of every codec on the first.
 - The least seconds of the rounds; the peak of `RssAnon`, as memory.py looks at it; and the bound: bytes read and written over
   the bandwidth of a copy, and multiplications and additions over the rate of a product of two matrices, both measured here.
@@ -146,13 +146,14 @@ class Paths:
         operations = rows * columns * (columns + 4 * rank)
         share = operations / seconds / machine.product
         what = f"{rows:,} x {columns:,}, {rank}"
-        self.peers.append(f"| {what} | rankfold, whole | {seconds:.3f} | 1.00 | {error * (norm / optimum) ** 0.5 - 1:.0e} | {share:.2f} |")
+        over = error * (norm / optimum) ** 0.5 - 1
+        self.peers.append(f"| {what} | rankfold, whole | {seconds:.3f} | 1.00 | {over:.0e} | {share:.2f} |")
         alone = min(spent for _, spent in single)
         self.peers.append(f"| | rankfold, whole, one thread | {alone:.3f} | {alone / seconds:.2f} | the same | |")
         for name, spent in times.items():
             ratio = min(spent) / seconds
             self.peers.append(f"| | {name} | {min(spent):.3f} | {ratio:.2f} | {excess[name]:.0e} | |")
-        self.line(machine, f"compress, {what}", ours, read=size(file), written=size(self.folder / "compressed"), operations=operations)
+        self.line(machine, f"compress, {what}", ours, size(file), size(self.folder / "compressed"), operations)
         shutil.rmtree(self.folder / "single")
 
     def others(self, shape: str, machine: Machine) -> None:
@@ -199,7 +200,8 @@ class Paths:
                 encoded.append(self.compress(file, "encoded", "--method", codec, *flags))
                 decoded.append(self.run("-q", "restore", self.folder / "encoded", "-o", self.output("decoded")))
             table, made = size(file), size(self.folder / "encoded")
-            encoding, decoding = (rows * columns * (columns + 4 * rank), 2 * rows * columns * rank) if codec == "low-rank" else (0, 0)
+            counted = codec == "low-rank"
+            encoding, decoding = (counted * rows * columns * count for count in (columns + 4 * rank, 2 * rank))
             what = f"{rows:,} x {columns:,}, `{codec} {' '.join(flags)}`"
             self.line(machine, f"compress, {what}", encoded, table, made, encoding)
             self.line(machine, "restore of it", decoded, made, table, decoding)
