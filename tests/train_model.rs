@@ -63,17 +63,27 @@ fn loss(classifier: &Classifier, batch: &Batch) -> f64 {
     classifier.gradients(batch.clone(), Some(9), true).unwrap().loss
 }
 
-/// Compares a gradient with differences of the loss, where `change` adds to one number.
+/// Compares a gradient with differences of the loss, where `change` adds to one number. Where a unit of ReLU switches
+/// within the step, which differences see and gradients do not, the two sides differ; such numbers are few.
 fn compare(what: &str, gradient: &[f32], mut change: impl FnMut(usize, f32) -> f64) {
     const STEP: f32 = 4e-3;
     let scale = gradient.iter().fold(0.0f32, |most, value| most.max(value.abs()));
     assert!(scale > 1e-4, "{what}: a gradient of nothing tests nothing");
+    let tolerance = 2e-2 * f64::from(scale) + 2e-4;
+    let mut switched = 0;
     for (index, &found) in gradient.iter().enumerate() {
-        let expected = (change(index, STEP) - change(index, -STEP)) / (2.0 * f64::from(STEP));
+        let [below, here, above] = [-STEP, 0.0, STEP].map(|by| change(index, by));
+        let (left, right) = ((here - below) / f64::from(STEP), (above - here) / f64::from(STEP));
+        // The loss is curved, too, about as much as a logarithm near one.
+        if (left - right).abs() > tolerance + f64::from(STEP) {
+            switched += 1;
+            continue;
+        }
+        let expected = (left + right) / 2.0;
         let error = (f64::from(found) - expected).abs();
-        // A unit of ReLU may switch within the step, which differences see and gradients do not.
-        assert!(error < 2e-2 * f64::from(scale) + 2e-4, "{what}[{index}]: {found}, differences say {expected}");
+        assert!(error < tolerance, "{what}[{index}]: {found}, differences say {expected}");
     }
+    assert!(10 * switched <= gradient.len() + 10, "{what}: {switched} of {}", gradient.len());
 }
 
 #[test]
@@ -141,7 +151,7 @@ fn every_kind_of_embedding_learns_what_can_be_learnt() {
     };
     let quantized = |granularity: &str| {
         let quantizer = Quantizer::new(fixed, setting(4, granularity), Options::default(), 10);
-        Embedding::new(Trained::quantized(matrix(1, WORDS, COLUMNS), quantizer).unwrap(), None).unwrap()
+        Embedding::new(Trained::quantized(matrix(1, WORDS, COLUMNS), quantizer).unwrap().0, None).unwrap()
     };
     let kinds =
         [("dense", dense()), ("factors", factors()), ("by row", quantized("row")), ("whole", quantized("tensor"))];

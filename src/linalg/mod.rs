@@ -53,10 +53,14 @@ pub use encode::{Factor, Pair, Round, Sink, Values};
 pub(crate) use factorize::check_entries;
 pub use factorize::{Factorization, factorize, spectrum};
 pub(crate) use frame::check_finite;
+#[cfg(feature = "train")]
+pub(crate) use kernel::{Kernel, TILE_ROWS};
 pub(crate) use kernel::{InstructionSet, Work};
 pub use measured::{Measured, Weighted};
 pub use nearest::nearest;
 pub use overlap::eigenspace_overlap;
+#[cfg(feature = "train")]
+pub(crate) use panels::Panels;
 pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;
