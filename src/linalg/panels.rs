@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::element::Element;
-use super::kernel::{Kernel, Strides, TILE_ROWS};
+use super::kernel::{Extent, Kernel, Strides, TILE_ROWS};
 
 /// Steps of the depth between two additions to C: what a tile reads of both operands stays in the first level of a cache
 /// of 32 KiB, and no chain of singles grows longer.
@@ -87,7 +87,8 @@ impl<T: Element> Panels<T> {
         self.depth
     }
 
-    /// Columns with the padding, which is what [`Panels::multiply`] writes.
+    /// Columns with the padding: the distance of rows that [`Panels::multiply`] writes, where what is beyond the columns
+    /// means nothing.
     pub(crate) fn padded_columns(&self) -> usize {
         padded(self.columns, T::TILE_COLUMNS)
     }
@@ -99,7 +100,7 @@ impl<T: Element> Panels<T> {
     }
 
     /// Likewise, with an `a` whose rows and columns are as far apart as `distances` say: `(1, stride)` where it is the
-    /// transpose of a row-major matrix.
+    /// transpose of a row-major matrix. `rows` is any number, but both slices have rows for whole tiles.
     pub(crate) fn multiply_strided(
         &self,
         kernel: Kernel<T>,
@@ -116,8 +117,11 @@ impl<T: Element> Panels<T> {
             let depth = SLAB.min(self.depth - start);
             for (panel, data) in self.data.chunks_exact(self.depth * width).enumerate() {
                 let slab = &data[start * width..(start + depth) * width];
+                let columns = width.min(self.columns - panel * width);
                 for row in (0..rows).step_by(TILE_ROWS) {
-                    kernel.tile(depth, &a[row * row_distance + start * step..], strides, slab, &mut c[row * out + panel * width..]);
+                    let extent = Extent { rows: TILE_ROWS.min(rows - row), columns };
+                    let (a, c) = (&a[row * row_distance + start * step..], &mut c[row * out + panel * width..]);
+                    kernel.part(depth, a, strides, slab, c, extent);
                 }
             }
         }

@@ -52,9 +52,8 @@ impl Right {
 }
 
 /// Adds the first `rows` rows of `left` times `right` to `out`, whose rows are [`Right::stride`] apart. Both have rows for
-/// whole tiles: those of `out` beyond the last are added to, too.
+/// whole tiles: those of `out` beyond the last may be added to, too.
 pub(super) fn add(out: &mut [f32], left: Left<'_>, rows: usize, right: &Right) {
-    let rows = rows.next_multiple_of(TILE_ROWS);
     right.panels.multiply_strided(Kernel::best(), rows, left.values, (left.row, left.step), out);
 }
 
@@ -98,7 +97,7 @@ impl Product {
                 out.iter_mut().zip(values).for_each(|(out, &value)| *out = value);
             }
             let out = &mut self.values[whole * self.stride..];
-            right.panels.multiply_strided(kernel, TILE_ROWS, &self.tile, (depth, 1), out);
+            right.panels.multiply_strided(kernel, rows - whole, &self.tile, (depth, 1), out);
         }
     }
 
