@@ -166,6 +166,36 @@ fn every_kind_of_embedding_learns_what_can_be_learnt() {
 }
 
 #[test]
+fn patience_ends_a_training_where_nothing_better_came() {
+    let (train, dev) = (sentences(21, 400), sentences(22, 100));
+    let all = settings(1e-2, 25);
+    let [whole, ended] = [None, Some(3)].map(|patience| {
+        let settings = FitSettings { patience, ..all.clone() };
+        fit(&mut classifier("dan", dense()), &train, &dev, &settings, None, &mut Silent).unwrap()
+    });
+    assert_eq!(whole.epochs.len(), 25);
+    assert_eq!(ended.epochs.len() as u64, ended.best_epoch + 3);
+    assert!(ended.epochs.len() < 25 && ended.epochs[..] == whole.epochs[..ended.epochs.len()]);
+}
+
+#[test]
+fn an_epoch_whose_codes_were_not_found_is_not_kept() {
+    let (train, dev) = (sentences(21, 400), sentences(22, 100));
+    let setting = r#"{"bits":4,"granularity":"tensor","scheme":"symmetric","scale_dtype":"F32"}"#;
+    let setting = serde_json::from_str(setting).unwrap();
+    let settings = settings(1e-2, 7);
+    // Codes are due after epochs 3 and 6; the last epoch is looked at in any case.
+    let every = 3 * settings.steps_per_epoch(train.len());
+    let quantizer = Quantizer::new(codec::find("fixed-point").unwrap(), setting, Options::default(), every);
+    let (table, point) = Trained::quantized(matrix(1, WORDS, COLUMNS), quantizer).unwrap();
+    assert_eq!(point.parameters, (WORDS * COLUMNS) as u64 + 1);
+    let mut own = classifier("dan", Embedding::new(table, None).unwrap());
+    let history = fit(&mut own, &train, &dev, &settings, None, &mut Silent).unwrap();
+    assert!([3, 6, 7].contains(&history.best_epoch), "{history:?}");
+    assert_eq!(evaluate(&own, &dev).unwrap().accuracy, history.best().unwrap().dev_accuracy);
+}
+
+#[test]
 fn same_seed_gives_the_same_numbers_on_any_number_of_threads() {
     let (train, dev) = (sentences(21, 200), sentences(22, 50));
     for architecture in ["dan", "lstm"] {

@@ -53,9 +53,9 @@ pub use encode::{Factor, Pair, Round, Sink, Values};
 pub(crate) use factorize::check_entries;
 pub use factorize::{Factorization, factorize, spectrum};
 pub(crate) use frame::check_finite;
+pub(crate) use kernel::{InstructionSet, Work};
 #[cfg(feature = "train")]
 pub(crate) use kernel::{Kernel, TILE_ROWS};
-pub(crate) use kernel::{InstructionSet, Work};
 pub use measured::{Measured, Weighted};
 pub use nearest::nearest;
 pub use overlap::eigenspace_overlap;

@@ -137,14 +137,20 @@ mod tests {
     use crate::codec::random::Random;
 
     /// Entry by entry, in doubles.
-    fn reference(left: &dyn Fn(usize, usize) -> f32, right: &dyn Fn(usize, usize) -> f32, depth: usize) -> impl Fn(usize, usize) -> f64 {
+    fn reference(
+        left: &dyn Fn(usize, usize) -> f32,
+        right: &dyn Fn(usize, usize) -> f32,
+        depth: usize,
+    ) -> impl Fn(usize, usize) -> f64 {
         move |i, j| (0..depth).map(|p| f64::from(left(i, p)) * f64::from(right(p, j))).sum()
     }
 
     #[test]
     fn products_of_all_layouts_are_those_of_the_definition() {
         let mut random = Random::new(3);
-        for (rows, depth, columns) in [(1, 1, 1), (7, 3, 5), (8, 150, 48), (50, 150, 600), (50, 600, 150), (13, 257, 49)] {
+        for (rows, depth, columns) in
+            [(1, 1, 1), (7, 3, 5), (8, 150, 48), (50, 150, 600), (50, 600, 150), (13, 257, 49)]
+        {
             let mut draw = |count: usize| (0..count).map(|_| random.uniform() as f32 - 0.5).collect::<Vec<_>>();
             let (a, b) = (draw(rows * depth), draw(depth * columns));
             let lefts: [(Left<'_>, &dyn Fn(usize, usize) -> f32); 2] = [
@@ -163,7 +169,10 @@ mod tests {
                     for (i, row) in product.rows().enumerate() {
                         for (j, &found) in row.iter().enumerate() {
                             let expected = expected(i, j);
-                            assert!((f64::from(found) - expected).abs() < 1e-4, "{rows} {depth} {columns}: {found} {expected}");
+                            assert!(
+                                (f64::from(found) - expected).abs() < 1e-4,
+                                "{rows} {depth} {columns}: {found} {expected}"
+                            );
                             assert_eq!((product.row(i)[j], transposed[j * rows + i]), (found, found));
                         }
                     }
