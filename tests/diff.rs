@@ -193,3 +193,34 @@ fn wrong_usage_and_broken_outputs_are_refused() {
         assert!(message.starts_with("error: "), "{message}");
     }
 }
+
+#[test]
+fn tables_stored_by_the_conventions_of_compressed_tensors_are_decoded_without_a_manifest() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, name) = (fixture("bert-encoder"), "embeddings.word_embeddings.weight");
+    for (bits, more) in
+        [("8", &["--affine"][..]), ("4", &["--granularity", "group:16"]), ("8", &["--granularity", "tensor"])]
+    {
+        let out = directory.path().join(format!("{bits}{}", more.last().unwrap()).replace(':', "-"));
+        compress(&source, &out, &[&["--method", "fixed-point", "--bits", bits], more].concat()).assert().code(0);
+        let own = document(&source, &out);
+        for ours in ["rankfold.json", "SHA256SUMS"] {
+            std::fs::remove_file(out.join(ours)).unwrap();
+        }
+        let found = document(&source, &out);
+        assert_eq!(tensor(&found, name)["errors"], tensor(&own, name)["errors"]);
+        assert_eq!(tensor(&found, name)["after"]["method"], "fixed-point");
+        let names: Vec<&str> = found["tensors"].as_array().unwrap().iter().filter_map(|t| t["name"].as_str()).collect();
+        assert!(!names.iter().any(|name| name.contains("weight_")), "parts are not listed: {names:?}");
+        // A configuration that tells another width leaves codes that are compared as what they are stored as.
+        let config = out.join("config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let width = format!("\"num_bits\":{bits}");
+        assert!(text.replace(": ", ":").contains(&width), "{text}");
+        std::fs::write(&config, text.replace(": ", ":").replace(&width, "\"num_bits\":3")).unwrap();
+        let raw = document(&source, &out);
+        assert!(
+            raw["tensors"].as_array().unwrap().iter().any(|t| t["name"].as_str().unwrap().contains("weight_scale"))
+        );
+    }
+}

@@ -238,6 +238,12 @@ pub trait Codec: Sync {
         None
     }
 
+    /// The setting of what another program stored with scales of `scale_dtype`, from `weights` of a group of
+    /// compressed-tensors' `config_groups`; `None` where this codec does not read it.
+    fn adopt(&self, _weights: &serde_json::Value, _scale_dtype: Dtype) -> Option<Setting> {
+        None
+    }
+
     /// How a graph of plain operators decodes a row at `setting`, for file forms that hold their own decoder.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Vocabulary;
 use crate::format::word_vectors::{TABLE, WordList, escape};
 use crate::manifest::FileRecord;
+use crate::output::write_pieces;
 use crate::stub::CODECS;
 
 /// One word a line: escaped where the class stands beside it.
@@ -89,15 +90,18 @@ pub(super) fn write(checkpoint: &Checkpoint, directory: &Path, with_class: bool)
                 .hint("pass the file of word vectors alone, or move the other file away"));
         }
     }
-    let mut text = Vec::new();
-    let mut take = |word: &[u8]| {
-        escape(word, &mut text);
-        text.push(b'\n');
-        Ok::<(), Error>(())
-    };
-    vocabulary.for_each(&mut take)?;
+    let mut line = Vec::new();
+    let (bytes, sha256) = write_pieces(&directory.join(VOCABULARY), |write| {
+        vocabulary.for_each(&mut |word| {
+            line.clear();
+            escape(word, &mut line);
+            line.push(b'\n');
+            write(&line)
+        })
+    })?;
+    let vocabulary = FileRecord { path: VOCABULARY.to_owned(), bytes, sha256, tensors: None };
     let class = [(PROGRAM.0, PROGRAM.1.as_bytes()), (CODECS.name, CODECS.text.as_bytes())];
     let class = class.into_iter().filter(|_| with_class);
-    let files = [(VOCABULARY, text.as_slice())].into_iter().chain(class);
-    files.map(|(name, content)| write_small(directory, Path::new(name), content)).collect()
+    let class = class.map(|(name, content)| write_small(directory, Path::new(name), content));
+    std::iter::once(Ok(vocabulary)).chain(class).collect()
 }

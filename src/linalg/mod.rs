@@ -54,9 +54,13 @@ pub(crate) use factorize::check_entries;
 pub use factorize::{Factorization, factorize, spectrum};
 pub(crate) use frame::check_finite;
 pub(crate) use kernel::{InstructionSet, Work};
+#[cfg(feature = "train")]
+pub(crate) use kernel::{Kernel, TILE_ROWS};
 pub use measured::{Measured, Weighted};
 pub use nearest::nearest;
 pub use overlap::eigenspace_overlap;
+#[cfg(feature = "train")]
+pub(crate) use panels::Panels;
 pub use product::Product;
 pub use residual::measure;
 pub use spectrum::Spectrum;

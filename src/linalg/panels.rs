@@ -4,14 +4,14 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::element::Element;
-use super::kernel::{Kernel, Strides, TILE_ROWS};
+use super::kernel::{Extent, Kernel, Strides, TILE_ROWS};
 
 /// Steps of the depth between two additions to C: what a tile reads of both operands stays in the first level of a cache
 /// of 32 KiB, and no chain of singles grows longer.
 pub(super) const SLAB: usize = 128;
 
 /// A matrix `[depth, columns]`, panel by panel, padded with zero columns.
-pub(super) struct Panels<T> {
+pub(crate) struct Panels<T> {
     data: Buffer<T>,
     depth: usize,
     columns: usize,
@@ -19,9 +19,36 @@ pub(super) struct Panels<T> {
 
 impl<T: Element> Panels<T> {
     /// All zero.
-    pub(super) fn zeros(depth: usize, columns: usize) -> Self {
+    pub(crate) fn zeros(depth: usize, columns: usize) -> Self {
         let data = Buffer::zeros(columns.div_ceil(T::TILE_COLUMNS) * T::TILE_COLUMNS * depth);
         Panels { data, depth, columns }
+    }
+
+    /// The transpose of `values`, `[columns, depth]` row-major.
+    pub(crate) fn transposed(values: &[T], columns: usize, depth: usize) -> Self {
+        let mut panels = Panels::zeros(depth, columns);
+        let width = T::TILE_COLUMNS;
+        let blocks = values.chunks(width * depth.max(1));
+        for (data, values) in panels.data.chunks_exact_mut(width * depth.max(1)).zip(blocks) {
+            let present = values.len() / depth;
+            // Reads go down the columns, each of which stays in the cache for the next entries.
+            for (row, out) in data.chunks_exact_mut(width).enumerate() {
+                out[..present].iter_mut().enumerate().for_each(|(j, out)| *out = values[j * depth + row]);
+            }
+        }
+        panels
+    }
+
+    /// `values`, `[depth, columns]` row-major.
+    pub(crate) fn copied(values: &[T], depth: usize, columns: usize) -> Self {
+        let mut panels = Panels::zeros(depth, columns);
+        let width = T::TILE_COLUMNS;
+        for (row, values) in values.chunks_exact(columns.max(1)).take(depth).enumerate() {
+            for (panel, values) in values.chunks(width).enumerate() {
+                panels.data[(panel * depth + row) * width..][..values.len()].copy_from_slice(values);
+            }
+        }
+        panels
     }
 
     /// Sets one entry.
@@ -56,27 +83,45 @@ impl<T: Element> Panels<T> {
     }
 
     /// Rows.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.depth
     }
 
-    /// Columns with the padding, which is what [`Panels::multiply`] writes.
-    pub(super) fn padded_columns(&self) -> usize {
+    /// Columns with the padding: the distance of rows that [`Panels::multiply`] writes, where what is beyond the columns
+    /// means nothing.
+    pub(crate) fn padded_columns(&self) -> usize {
         padded(self.columns, T::TILE_COLUMNS)
     }
 
     /// `c += a * self`, with `a` of `[rows, depth]` row-major at distance `stride`, `c` of
     /// `[rows, padded_columns]`; `rows` is a multiple of [`TILE_ROWS`].
     pub(super) fn multiply(&self, kernel: Kernel<T>, rows: usize, a: &[T], stride: usize, c: &mut [T]) {
+        self.multiply_strided(kernel, rows, a, (stride, 1), c);
+    }
+
+    /// Likewise, with an `a` whose rows and columns are as far apart as `distances` say: `(1, stride)` where it is the
+    /// transpose of a row-major matrix. `rows` is any number, but both slices have rows for whole tiles.
+    pub(crate) fn multiply_strided(
+        &self,
+        kernel: Kernel<T>,
+        rows: usize,
+        a: &[T],
+        distances: (usize, usize),
+        c: &mut [T],
+    ) {
         let width = T::TILE_COLUMNS;
         let out = self.padded_columns();
-        let strides = Strides { row: stride, step: 1, out };
+        let (row_distance, step) = distances;
+        let strides = Strides { row: row_distance, step, out };
         for start in (0..self.depth).step_by(SLAB) {
             let depth = SLAB.min(self.depth - start);
             for (panel, data) in self.data.chunks_exact(self.depth * width).enumerate() {
                 let slab = &data[start * width..(start + depth) * width];
+                let columns = width.min(self.columns - panel * width);
                 for row in (0..rows).step_by(TILE_ROWS) {
-                    kernel.tile(depth, &a[row * stride + start..], strides, slab, &mut c[row * out + panel * width..]);
+                    let extent = Extent { rows: TILE_ROWS.min(rows - row), columns };
+                    let (a, c) = (&a[row * row_distance + start * step..], &mut c[row * out + panel * width..]);
+                    kernel.part(depth, a, strides, slab, c, extent);
                 }
             }
         }

@@ -31,6 +31,34 @@ pub fn copy_with_digest(from: &Path, to: &Path, observer: &dyn Observer) -> Resu
     stream(from, observer, |bytes| file.write_all(bytes).map_err(|error| Error::io("cannot write", to, error)))
 }
 
+/// Writes the new file `path` (its parent directories are made) of the pieces that `each` gives to the function it gets, and
+/// gives length and SHA-256. It is flushed as copies are.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`] where it cannot be written; whatever `each` reports.
+pub fn write_pieces(
+    path: &Path,
+    each: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+) -> Result<(u64, String)> {
+    let mut file = create(path)?;
+    let mut hasher = Sha256::new();
+    let mut length = 0u64;
+    let mut piece = Vec::with_capacity(PIECE);
+    let mut write = |piece: &mut Vec<u8>| {
+        hasher.update(&*piece);
+        length += piece.len() as u64;
+        let written = file.write_all(piece).map_err(|error| Error::io("cannot write", path, error));
+        piece.clear();
+        written
+    };
+    each(&mut |bytes| {
+        piece.extend_from_slice(bytes);
+        if piece.len() < PIECE { Ok(()) } else { write(&mut piece) }
+    })?;
+    write(&mut piece)?;
+    Ok((length, hex(&hasher.finalize())))
+}
+
 /// Writes `bytes` to the new file `path` (its parent directories are made), which is flushed as copies are.
 ///
 /// # Errors

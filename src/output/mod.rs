@@ -4,6 +4,6 @@ mod copy;
 mod staged;
 mod sums;
 
-pub use copy::{copy_with_digest, digest_file, write_file};
+pub use copy::{copy_with_digest, digest_file, write_file, write_pieces};
 pub use staged::{Replace, StagedDirectory, check_destination};
 pub use sums::sha256sums;

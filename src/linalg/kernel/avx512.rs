@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lane, Strides, TILE_ROWS};
+use super::{Extent, Lane, Strides, TILE_ROWS};
 
 /// Rows of the tile that are computed at a time: as many as the registers hold.
 const ROWS: usize = 8;
@@ -16,10 +16,17 @@ macro_rules! tile {
         /// The processor has the features named, and `a`, `b` and `c` reach as far as
         /// [`Kernel::tile`](super::Kernel::tile) asserts.
         #[target_feature(enable = "avx512f")]
-        pub(super) unsafe fn $name(depth: usize, a: *const $lane, strides: Strides, b: *const $lane, c: *mut $lane) {
+        pub(super) unsafe fn $name(
+            depth: usize,
+            a: *const $lane,
+            strides: Strides,
+            b: *const $lane,
+            c: *mut $lane,
+            extent: Extent,
+        ) {
             const COLUMNS: usize = <$lane as Lane>::TILE_COLUMNS;
-            for row in (0..TILE_ROWS).step_by(ROWS) {
-                for column in (0..COLUMNS).step_by(ACROSS * $width) {
+            for row in (0..extent.rows.min(TILE_ROWS)).step_by(ROWS) {
+                for column in (0..extent.columns.min(COLUMNS)).step_by(ACROSS * $width) {
                     // SAFETY: rows row..row + ROWS and columns column..column + ACROSS * width lie within the tile, so
                     // every address below is one of those that the caller promises: steps p < depth of A and B, and
                     // the tile's own entries of C. The accesses are unaligned ones.

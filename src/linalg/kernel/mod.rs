@@ -67,8 +67,17 @@ pub(crate) struct Strides {
     pub(crate) out: usize,
 }
 
-/// `(depth, a, strides, b, c)`; see [`Kernel::tile`].
-type TileFunction<T> = unsafe fn(usize, *const T, Strides, *const T, *mut T);
+/// How much of a tile is wanted, from 1 to the whole of it. The rest may be computed or left alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    /// Rows.
+    pub(crate) rows: usize,
+    /// Columns.
+    pub(crate) columns: usize,
+}
+
+/// `(depth, a, strides, b, c, extent)`; see [`Kernel::part`].
+type TileFunction<T> = unsafe fn(usize, *const T, Strides, *const T, *mut T, Extent);
 
 /// The microkernel of one instruction set for one element type.
 #[derive(Clone, Copy)]
@@ -95,15 +104,25 @@ impl<T: Lane> Kernel<T> {
     /// Where a slice is shorter than the strides say.
     #[inline]
     pub(crate) fn tile(self, depth: usize, a: &[T], strides: Strides, b: &[T], c: &mut [T]) {
+        self.part(depth, a, strides, b, c, Extent { rows: TILE_ROWS, columns: T::TILE_COLUMNS });
+    }
+
+    /// [`Kernel::tile`], where no more than `extent` is wanted of the tile. Slices are as long as for the whole of it.
+    ///
+    /// # Panics
+    /// As [`Kernel::tile`].
+    #[inline]
+    pub(crate) fn part(self, depth: usize, a: &[T], strides: Strides, b: &[T], c: &mut [T], extent: Extent) {
         if depth == 0 {
             return;
         }
         assert!(a.len() > (TILE_ROWS - 1) * strides.row + (depth - 1) * strides.step);
+        assert!(extent.rows <= TILE_ROWS && extent.columns <= T::TILE_COLUMNS);
         assert!(b.len() >= depth * T::TILE_COLUMNS);
         assert!(c.len() >= (TILE_ROWS - 1) * strides.out + T::TILE_COLUMNS);
         // SAFETY: the asserts above are the bounds that the functions require, and there is no instruction set that
         // the processor was not asked for.
-        unsafe { (self.function)(depth, a.as_ptr(), strides, b.as_ptr(), c.as_mut_ptr()) }
+        unsafe { (self.function)(depth, a.as_ptr(), strides, b.as_ptr(), c.as_mut_ptr(), extent) }
     }
 }
 
@@ -195,6 +214,22 @@ mod tests {
             }
             for other in &doubles {
                 assert!(other.iter().zip(&doubles[0]).all(|(x, y)| x.to_bits() == y.to_bits()), "depth {depth}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_of_a_tile_has_the_bits_of_the_whole() {
+        for (depth, strides) in shapes() {
+            let (whole, [a, b, c]) = run::<f32>(depth, strides, |x| x as f32);
+            for (rows, columns) in [(1, 1), (4, 24), (5, 25), (8, 47)] {
+                for set in InstructionSet::available() {
+                    let mut c = c.clone();
+                    Kernel::<f32>::for_set(set).part(depth, &a, strides, &b, &mut c, Extent { rows, columns });
+                    for (found, whole) in c.chunks(strides.out).zip(whole[0].chunks(strides.out)).take(rows) {
+                        assert_eq!(found[..columns], whole[..columns], "{rows} {columns} {depth}");
+                    }
+                }
             }
         }
     }

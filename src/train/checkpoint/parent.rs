@@ -95,7 +95,7 @@ impl Parent {
             Embedding::factors(self.part(left)?, self.part(right)?.transposed())?
         } else {
             let table = self.model.classifier.embedding().table()?;
-            Embedding::new(Trained::quantized(table, self.quantizer(every))?, None)?
+            Embedding::new(Trained::quantized(table, self.quantizer(every))?.0, None)?
         };
         self.model.classifier.with_embedding(embedding)
     }

@@ -173,9 +173,9 @@ impl Training {
 
 fn add_classifier<'t>(name: &str, classifier: &'t mut Classifier, numbers: &mut Vec<(String, Numbers<'t>)>) {
     let (embedding, parameters) = classifier.parts_mut();
-    numbers.push((format!("{name}.left"), Numbers::Singles(embedding.left.master.values_mut())));
+    numbers.push((format!("{name}.left"), Numbers::Singles(embedding.left.master_mut().values_mut())));
     if let Some(right) = &mut embedding.right {
-        numbers.push((format!("{name}.right"), Numbers::Singles(right.master.values_mut())));
+        numbers.push((format!("{name}.right"), Numbers::Singles(right.master_mut().values_mut())));
     }
     for parameter in parameters {
         numbers.push((format!("{name}.{}", parameter.name), Numbers::Singles(&mut parameter.values)));

@@ -31,6 +31,9 @@ impl Scope {
 pub struct FitSettings {
     /// Passes over the training set.
     pub epochs: u64,
+    /// Epochs in a row that are no better on the development set than one before them, after which no more are done; `None`
+    /// to do all. Schedules go by [`FitSettings::epochs`] in any case.
+    pub patience: Option<u64>,
     /// Sentences in a batch.
     pub batch: usize,
     /// Where the random numbers of shuffling and dropout start.
@@ -53,6 +56,7 @@ impl FitSettings {
     pub fn new(max_lr: f64, epochs: u64, seed: u64) -> Result<Self> {
         Ok(FitSettings {
             epochs,
+            patience: None,
             batch: 50,
             seed,
             optimizer: optimizer::find("adam")?,
@@ -105,7 +109,10 @@ impl FitSettings {
             "scope": self.scope.name(),
         });
         match record {
-            Value::Object(record) => record,
+            Value::Object(mut record) => {
+                record.extend(self.patience.map(|patience| ("patience".to_owned(), Value::from(patience))));
+                record
+            }
             _ => Map::new(),
         }
     }

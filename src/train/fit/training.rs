@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schedule;
 use crate::tensor::Rows;
 use crate::train::data::Dataset;
-use crate::train::evaluation::evaluate;
+use crate::train::evaluation::{Scores, evaluate};
 use crate::train::model::{Batch, Classifier, Gradients};
 use crate::train::optimizer::State;
 
@@ -79,9 +79,11 @@ impl Training {
         })
     }
 
-    /// Whether every epoch has been done.
+    /// Whether every epoch has been done, or as many as the settings allow without a better one.
     pub fn is_done(&self) -> bool {
-        self.history.epochs.len() as u64 >= self.settings.epochs
+        let done = self.history.epochs.len() as u64;
+        let worse = done.saturating_sub(self.history.best_epoch);
+        done >= self.settings.epochs || self.settings.patience.is_some_and(|patience| worse >= patience)
     }
 
     /// What has happened so far.
@@ -116,15 +118,23 @@ impl Training {
             observer.update(self.rates.len() as u64, self.schedule.updates, gradients.loss, rate)?;
         }
         self.catch_up();
-        let dev_accuracy = evaluate(&self.classifier, dev)?.accuracy;
+        let updates = self.rates.len() as u64;
+        self.classifier.embedding_mut().refresh(updates)?;
+        // Codes of a whole matrix are dear. Where they are not due, the epoch is looked at as steps see it, and is none to
+        // keep; the last one always is.
+        let whole = self.classifier.embedding().is_current() || number == self.settings.epochs;
+        let dev_accuracy = match whole {
+            true => evaluate(&self.classifier, dev)?.accuracy,
+            false => Scores::of(&self.classifier, dev)?.accuracy,
+        };
         let best = self.history.best().map(|best| best.dev_accuracy);
-        if best.is_none_or(|best| dev_accuracy > best) {
+        if whole && best.is_none_or(|best| dev_accuracy > best) {
             self.best = self.classifier.clone();
             self.history.best_epoch = number;
         }
         self.history.epochs.push(Epoch {
             epoch: number,
-            updates: self.rates.len() as u64,
+            updates,
             learning_rate: self.rates.last().copied().unwrap_or_default(),
             loss: loss / train.len() as f64,
             train_accuracy: correct as f64 / train.len() as f64,
@@ -139,17 +149,17 @@ impl Training {
     /// One batch forward and back, and the change that follows.
     fn update(&mut self, batch: Batch) -> Result<Gradients> {
         let done = self.rates.len() as u64;
-        let embedding = self.classifier.embedding_mut();
-        let columns = embedding.masters().0.shape().1;
+        if done > 0 && self.classifier.embedding().is_due(done) {
+            self.catch_up();
+            self.classifier.embedding_mut().refresh(done)?;
+        }
+        let left = self.classifier.embedding_mut().left.master_mut();
+        let columns = left.shape().1;
         let words = batch.words().to_vec();
-        let values = embedding.left.master.values_mut();
+        let values = left.values_mut();
         for &word in &words {
             let row = &mut values[word as usize * columns..][..columns];
             self.states.left.catch_up(word as usize, &self.rates, row);
-        }
-        if done > 0 && embedding.is_due(done) {
-            self.catch_up();
-            self.classifier.embedding_mut().refresh(done)?;
         }
         let dropout = self.random(DROPOUT, done).bits();
         let gradients = self.classifier.gradients(batch, Some(dropout), self.settings.scope == Scope::All)?;
@@ -162,7 +172,7 @@ impl Training {
         self.rates.push(self.settings.schedule.rate(&self.schedule, done));
         let (states, rates) = (&mut self.states, self.rates.as_slice());
         let embedding = self.classifier.embedding_mut();
-        let values = embedding.left.master.values_mut();
+        let values = embedding.left.master_mut().values_mut();
         for (&word, gradient) in words.iter().zip(gradients.rows.chunks_exact(columns)) {
             let row = &mut values[word as usize * columns..][..columns];
             states.left.update(word as usize, rates, row, gradient);
@@ -170,7 +180,7 @@ impl Training {
         if let (Some(right), Some(state), Some(gradient)) =
             (embedding.right.as_mut(), states.right.as_mut(), gradients.right.as_ref())
         {
-            state.update(0, rates, right.master.values_mut(), gradient);
+            state.update(0, rates, right.master_mut().values_mut(), gradient);
         }
         let parameters = self.classifier.parameters.iter_mut().zip(&mut states.parameters);
         for ((parameter, state), gradient) in parameters.zip(&gradients.parameters) {
@@ -181,7 +191,7 @@ impl Training {
 
     /// Brings every row of the embedding to the present update.
     fn catch_up(&mut self) {
-        let left = &mut self.classifier.embedding_mut().left.master;
+        let left = self.classifier.embedding_mut().left.master_mut();
         let columns = left.shape().1;
         for (row, values) in left.values_mut().chunks_exact_mut(columns).enumerate() {
             self.states.left.catch_up(row, &self.rates, values);

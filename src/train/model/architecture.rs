@@ -8,6 +8,7 @@ use super::embedding::LookUp;
 use super::{Batch, Parameter};
 use crate::codec::random::Random;
 use crate::error::{Error, ErrorKind};
+use crate::train::op::{Affine, Leaves};
 
 /// A network between the embedding and the classes.
 pub trait Architecture: Sync {
@@ -75,6 +76,8 @@ pub struct Network<'a> {
     pub(super) batch: Arc<Batch>,
     pub(super) look_up: &'a LookUp,
     pub(super) parameters: &'a [Tensor],
+    /// Where operations leave the gradients of leaves.
+    pub(super) leaves: Leaves,
     /// What dropout multiplies the sentences' vectors by, where it does.
     pub(super) kept: Option<Dropout>,
 }
@@ -89,6 +92,11 @@ pub struct Dropout {
 }
 
 impl Network<'_> {
+    /// `inputs` times a weight `[out, in]` transposed, plus a bias `[out]`.
+    pub(super) fn linear(&self, inputs: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        inputs.apply_op3(weight, bias, Affine(self.leaves.clone()))
+    }
+
     /// `vectors` with a share of their numbers at zero and the others scaled up, so that the expectation stays (Srivastava
     /// and others, "Dropout", JMLR 2014); as they are where nothing is to be left out.
     pub(super) fn drop(&self, vectors: &Tensor) -> Result<Tensor> {
@@ -97,14 +105,16 @@ impl Network<'_> {
         };
         let mut random = Random::new(*seed);
         let scale = (1.0 / (1.0 - share)) as f32;
-        let mask = (0..vectors.elem_count()).map(|_| if random.uniform() < *share { 0.0 } else { scale });
-        vectors * Tensor::from_vec(mask.collect::<Vec<f32>>(), vectors.shape(), &Device::Cpu)?
+        // Two numbers of 32 bits from each of 64.
+        let bound = (share * 2f64.powi(32)) as u64;
+        let mut mask = vec![scale; vectors.elem_count()];
+        for pair in mask.chunks_mut(2) {
+            let bits = random.bits();
+            let drawn = [bits >> 32, bits & u64::from(u32::MAX)];
+            pair.iter_mut().zip(drawn).filter(|(_, drawn)| *drawn < bound).for_each(|(kept, _)| *kept = 0.0);
+        }
+        vectors * Tensor::from_vec(mask, vectors.shape(), &Device::Cpu)?
     }
-}
-
-/// `inputs` times a weight `[out, in]` transposed, plus a bias `[out]`.
-pub(super) fn linear(inputs: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    inputs.matmul(&weight.t()?)?.broadcast_add(bias)
 }
 
 /// Half the range of the uniform numbers that a layer of `inputs` inputs starts with: PyTorch's default.

@@ -8,6 +8,7 @@ use super::architecture::{Architecture, Dropout, Network, Sizes};
 use super::{Batch, Embedding, Parameter, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::train::data::Dataset;
+use crate::train::op::Leaves;
 
 /// The widest layer, the most labels: beyond it a number in a configuration is a mistake or an attack.
 const MAX_UNITS: usize = 1 << 16;
@@ -169,7 +170,14 @@ impl Classifier {
         let differentiate = || {
             let parameters = self.leaves(all)?;
             let kept = dropout.clone();
-            let network = Network { batch: batch.clone(), look_up: &look_up, parameters: &parameters, kept };
+            let leaves = Leaves::default();
+            let network = Network {
+                batch: batch.clone(),
+                look_up: &look_up,
+                parameters: &parameters,
+                leaves: leaves.clone(),
+                kept,
+            };
             let logits = self.architecture.logits(&network)?;
             let labels = Tensor::new(batch.labels(), logits.device())?;
             let correct = correct(&logits.to_vec2::<f32>()?, batch.labels());
@@ -179,9 +187,14 @@ impl Classifier {
             let chosen = shifted.broadcast_sub(&log_sum)?.gather(&labels.unsqueeze(1)?, 1)?;
             let loss = chosen.mean_all()?.neg()?;
             let store = loss.backward()?;
-            let take = |tensor: &Tensor| match store.get(tensor) {
-                Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>(),
-                None => Ok(vec![0.0; tensor.elem_count()]),
+            let take = |tensor: &Tensor| match (leaves.take(tensor), store.get(tensor)) {
+                (Some(gradient), None) => Ok(gradient),
+                (None, Some(gradient)) => gradient.flatten_all()?.to_vec1::<f32>(),
+                (None, None) => Ok(vec![0.0; tensor.elem_count()]),
+                (Some(mut sum), Some(more)) => {
+                    sum.iter_mut().zip(more.flatten_all()?.to_vec1::<f32>()?).for_each(|(sum, more)| *sum += more);
+                    Ok(sum)
+                }
             };
             Ok(Gradients {
                 loss: f64::from(loss.to_scalar::<f32>()?),
@@ -203,7 +216,13 @@ impl Classifier {
         let look_up = self.embedding.look_up(batch.words(), false)?;
         let compute = || {
             let parameters = self.leaves(false)?;
-            let network = Network { batch: Arc::new(batch), look_up: &look_up, parameters: &parameters, kept: None };
+            let network = Network {
+                batch: Arc::new(batch),
+                look_up: &look_up,
+                parameters: &parameters,
+                leaves: Leaves::default(),
+                kept: None,
+            };
             self.architecture.logits(&network)?.to_vec2::<f32>()
         };
         compute().map_err(failed)

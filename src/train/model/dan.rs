@@ -3,9 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use super::Parameter;
-use super::architecture::{Architecture, Network, Sizes, bound, linear};
+use super::architecture::{Architecture, Network, Sizes, bound};
 use crate::codec::random::Random;
-use crate::train::op::BagMean;
+use crate::train::op::{BagMean, Multiply};
 
 /// The mean of the words' embeddings through hidden layers of rectified linear units, of which the paper has two.
 pub(super) struct Dan;
@@ -52,15 +52,16 @@ impl Architecture for Dan {
     }
 
     fn logits(&self, network: &Network<'_>) -> Result<Tensor> {
-        let mut vectors = network.look_up.rows.apply_op1(BagMean(network.batch.clone()))?;
+        let mean = BagMean { batch: network.batch.clone(), leaves: network.leaves.clone() };
+        let mut vectors = network.look_up.rows.apply_op1(mean)?;
         // The mean of products is the product of the mean: B multiplies once a sentence, not once a word.
         if let Some(right) = &network.look_up.right {
-            vectors = vectors.matmul(right)?;
+            vectors = vectors.apply_op2(right, Multiply(network.leaves.clone()))?;
         }
         vectors = network.drop(&vectors)?;
         let (layers, _) = network.parameters.as_chunks::<2>();
         for (number, [weight, bias]) in layers.iter().enumerate() {
-            vectors = linear(&vectors, weight, bias)?;
+            vectors = network.linear(&vectors, weight, bias)?;
             if number + 1 < layers.len() {
                 vectors = vectors.relu()?;
             }

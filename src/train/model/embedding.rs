@@ -36,7 +36,7 @@ impl Embedding {
     /// [`ErrorKind::Request`] where the ranks differ.
     pub fn new(left: Trained, right: Option<Trained>) -> Result<Self> {
         if let Some(right) = &right {
-            let (rank, found) = (left.master.shape().1, right.master.shape().0);
+            let (rank, found) = (left.master().shape().1, right.master().shape().0);
             if rank != found {
                 return Err(Error::new(ErrorKind::Request, "the factors are not of one rank")
                     .expected(format!("[{rank}, _]"))
@@ -48,24 +48,24 @@ impl Embedding {
 
     /// `(V, d)`.
     pub fn shape(&self) -> (usize, usize) {
-        let (rows, columns) = self.left.master.shape();
-        (rows, self.right.as_ref().map_or(columns, |right| right.master.shape().1))
+        let (rows, columns) = self.left.master().shape();
+        (rows, self.right.as_ref().map_or(columns, |right| right.master().shape().1))
     }
 
     /// k, where it is a factor pair.
     pub fn rank(&self) -> Option<usize> {
-        self.right.as_ref().map(|_| self.left.master.shape().1)
+        self.right.as_ref().map(|_| self.left.master().shape().1)
     }
 
     /// Numbers that are trained.
     pub fn parameters(&self) -> usize {
-        let right = self.right.as_ref().map_or(0, |right| right.master.values().len());
-        self.left.master.values().len() + right
+        let right = self.right.as_ref().map_or(0, |right| right.master().values().len());
+        self.left.master().values().len() + right
     }
 
     /// W, or A, as trained; and B. Before any codec.
     pub fn masters(&self) -> (&Matrix, Option<&Matrix>) {
-        (&self.left.master, self.right.as_ref().map(|right| &right.master))
+        (self.left.master(), self.right.as_ref().map(Trained::master))
     }
 
     /// What the matrices are seen through.
@@ -100,6 +100,16 @@ impl Embedding {
         [Some(&self.left), self.right.as_ref()].into_iter().flatten().any(|matrix| matrix.is_due(updates))
     }
 
+    /// Whether what a checkpoint of it would hold is known without encoding a whole matrix.
+    pub(in crate::train) fn is_current(&self) -> bool {
+        self.left.is_current() && self.right.as_ref().is_none_or(Trained::is_current)
+    }
+
+    /// Whether it is seen as it is, without a codec.
+    pub(in crate::train) fn is_plain(&self) -> bool {
+        [Some(&self.left), self.right.as_ref()].into_iter().flatten().all(|matrix| matrix.quantizer().is_none())
+    }
+
     /// Encodes matrices again whose codes are due after `updates` updates.
     pub(in crate::train) fn refresh(&mut self, updates: u64) -> Result<()> {
         self.left.refresh(updates)?;
@@ -109,9 +119,9 @@ impl Embedding {
     /// What a step sees of it: the rows of `words`, `[words, d]` or `[words, k]`, and B.
     pub(super) fn look_up(&self, words: &[u32], trained: bool) -> Result<LookUp> {
         let graph = |values, shape: &[usize]| leaf(values, shape, trained).map_err(super::failed);
-        let rows = graph(self.left.look_up(words)?, &[words.len(), self.left.master.shape().1])?;
+        let rows = graph(self.left.look_up(words)?, &[words.len(), self.left.master().shape().1])?;
         let right = self.right.as_ref().map(|right| {
-            let (rank, columns) = right.master.shape();
+            let (rank, columns) = right.master().shape();
             let all: Vec<u32> = (0..).take(rank).collect();
             graph(right.look_up(&all)?, &[rank, columns])
         });

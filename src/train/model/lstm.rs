@@ -1,9 +1,9 @@
 //! The long short-term memory.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::Parameter;
-use super::architecture::{Architecture, Network, Sizes, bound, linear};
+use super::architecture::{Architecture, Network, Sizes, bound};
 use crate::codec::random::Random;
 use crate::train::op::Recurrence;
 
@@ -54,15 +54,15 @@ impl Architecture for Lstm {
         let [input, recurrent, bias, second, weight, classes] = network.parameters else {
             return Err(candle_core::Error::Msg("a long short-term memory has six parameters".into()));
         };
-        // What the gates get from a word depends on nothing else: once for each distinct word, and with a factor pair
-        // through the small product of B and the weight.
+        // With a factor pair the words go through the small product of the weight and B.
         let input = match &network.look_up.right {
-            Some(right) => right.matmul(&input.t()?)?,
-            None => input.t()?,
+            Some(right) => network.linear(input, right, &Tensor::zeros(right.dim(0)?, DType::F32, right.device())?)?,
+            None => input.clone(),
         };
-        let gates = network.look_up.rows.matmul(&input)?.broadcast_add(bias)?.broadcast_add(second)?;
-        let means = gates.apply_op2(recurrent, Recurrence::new(network.batch.clone()))?;
-        linear(&network.drop(&means)?, weight, classes)
+        let biases = [bias.clone(), second.clone()];
+        let recurrence = Recurrence::new(network.batch.clone(), biases, network.leaves.clone());
+        let means = network.look_up.rows.apply_op3(&input, recurrent, recurrence)?;
+        network.linear(&network.drop(&means)?, weight, classes)
     }
 
     fn flops(&self, sizes: &Sizes, tokens: usize) -> u64 {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Quantizer;
+use crate::codec::Point;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{Precision, Rows};
 
@@ -99,28 +100,42 @@ impl Rows for Matrix {
 #[derive(Debug, Clone)]
 pub struct Trained {
     /// What is trained.
-    pub(in crate::train) master: Matrix,
+    master: Matrix,
     /// What it is seen through.
     quantizer: Option<Quantizer>,
     /// What the codec adds to each number of the master, since the last refresh; empty where codes are found row by row
     /// at each step.
     residual: Vec<f32>,
+    /// The whole matrix as it is seen, and after how many updates it was found; none once the master has changed.
+    found: Option<(u64, Matrix)>,
 }
 
 impl Trained {
     /// A matrix that is seen as it is.
     pub fn plain(master: Matrix) -> Self {
-        Trained { master, quantizer: None, residual: Vec::new() }
+        Trained { master, quantizer: None, residual: Vec::new(), found: None }
     }
 
-    /// A matrix that is seen through `quantizer`.
+    /// A matrix that is seen through `quantizer`, and what its codes take.
     ///
     /// # Errors
     /// What encoding reports.
-    pub fn quantized(master: Matrix, quantizer: Quantizer) -> Result<Self> {
-        let mut trained = Trained { master, quantizer: Some(quantizer), residual: Vec::new() };
-        trained.refresh(0)?;
-        Ok(trained)
+    pub fn quantized(master: Matrix, quantizer: Quantizer) -> Result<(Self, Point)> {
+        let (seen, point) = quantizer.decoded(&master)?;
+        let mut trained = Trained { master, quantizer: Some(quantizer), residual: Vec::new(), found: None };
+        trained.see(0, seen);
+        Ok((trained, point))
+    }
+
+    /// What is trained.
+    pub(in crate::train) fn master(&self) -> &Matrix {
+        &self.master
+    }
+
+    /// The same to change, after which its codes are to be found again.
+    pub(in crate::train) fn master_mut(&mut self) -> &mut Matrix {
+        self.found = None;
+        &mut self.master
     }
 
     /// What it is seen through, if anything.
@@ -128,19 +143,32 @@ impl Trained {
         self.quantizer.as_ref()
     }
 
-    /// Whether the codes are those of the whole matrix and it is time to find them again after `updates` updates.
+    /// Whether the codes are those of the whole matrix, and it is time to find them again after `updates` updates.
     pub(super) fn is_due(&self, updates: u64) -> bool {
-        self.quantizer.as_ref().is_some_and(|quantizer| quantizer.is_due(updates))
+        let found = self.found.as_ref().is_some_and(|(found, _)| *found == updates);
+        !found && self.quantizer.as_ref().is_some_and(|quantizer| quantizer.is_due(updates))
+    }
+
+    /// Whether what it will be once encoded is known or found row by row.
+    pub(super) fn is_current(&self) -> bool {
+        self.found.is_some() || self.quantizer.as_ref().is_none_or(Quantizer::is_by_row)
     }
 
     /// Encodes again, where the codes are those of the whole matrix and it is time after `updates` updates.
     pub(in crate::train) fn refresh(&mut self, updates: u64) -> Result<()> {
-        let Some(quantizer) = self.quantizer.as_ref().filter(|quantizer| quantizer.is_due(updates)) else {
-            return Ok(());
-        };
-        let seen = quantizer.decoded(&self.master)?;
-        self.residual = seen.values.iter().zip(&self.master.values).map(|(seen, own)| seen - own).collect();
+        if let Some(quantizer) = self.quantizer.as_ref().filter(|_| self.is_due(updates)) {
+            let (seen, _) = quantizer.decoded(&self.master)?;
+            self.see(updates, seen);
+        }
         Ok(())
+    }
+
+    /// Takes `seen` for what the matrix is seen as.
+    fn see(&mut self, updates: u64, seen: Matrix) {
+        if self.quantizer.as_ref().is_some_and(|quantizer| !quantizer.is_by_row()) {
+            self.residual = seen.values.iter().zip(&self.master.values).map(|(seen, own)| seen - own).collect();
+        }
+        self.found = Some((updates, seen));
     }
 
     /// The numbers that a step sees in the rows at `indices`, `[indices, columns]`.
@@ -149,7 +177,7 @@ impl Trained {
         match &self.quantizer {
             Some(quantizer) if quantizer.is_by_row() && !indices.is_empty() => {
                 let rows = Matrix::new(rows, indices.len(), self.master.columns)?;
-                Ok(quantizer.decoded(&rows)?.values)
+                Ok(quantizer.decoded(&rows)?.0.values)
             }
             Some(_) if !self.residual.is_empty() => {
                 let columns = self.master.columns;
@@ -165,9 +193,10 @@ impl Trained {
 
     /// The whole matrix as it is seen once training is over: encoded as it is now, and decoded.
     pub(super) fn seen(&self) -> Result<Matrix> {
-        match &self.quantizer {
-            Some(quantizer) => quantizer.decoded(&self.master),
-            None => Ok(self.master.clone()),
+        match (&self.found, &self.quantizer) {
+            (Some((_, seen)), _) => Ok(seen.clone()),
+            (None, Some(quantizer)) => Ok(quantizer.decoded(&self.master)?.0),
+            (None, None) => Ok(self.master.clone()),
         }
     }
 }

@@ -64,19 +64,12 @@ impl Quantizer {
         Encoded::new(analysis.as_ref(), matrix, 0, &Silent)
     }
 
-    /// `matrix` encoded and decoded.
+    /// `matrix` encoded and decoded, and the operating point: bytes and operations.
     ///
     /// # Errors
     /// What the codec reports.
-    pub fn decoded(&self, matrix: &Matrix) -> Result<Matrix> {
-        Matrix::read(self.encode("", matrix)?.decode(self.codec)?.as_ref())
-    }
-
-    /// The operating point for a matrix of this shape and these numbers: its bytes and operations.
-    ///
-    /// # Errors
-    /// What the codec reports.
-    pub fn point(&self, matrix: &Matrix) -> Result<Point> {
-        Ok(self.encode("", matrix)?.point().clone())
+    pub fn decoded(&self, matrix: &Matrix) -> Result<(Matrix, Point)> {
+        let encoded = self.encode("", matrix)?;
+        Ok((Matrix::read(encoded.decode(self.codec)?.as_ref())?, encoded.point().clone()))
     }
 }

@@ -17,7 +17,8 @@ const LIMIT: f32 = 87.0;
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = x.clamp(-LIMIT, LIMIT);
-    let octaves = (x * LOG2_E + ROUND) - ROUND;
+    let rounded = x * LOG2_E + ROUND;
+    let octaves = rounded - ROUND;
     // In two parts, the first of which times a whole number is exact.
     const HIGH: f32 = 0.693_359_4;
     let r = (x - octaves * HIGH) - octaves * (LN_2 - HIGH);
@@ -25,10 +26,12 @@ fn exp(x: f32) -> f32 {
     for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = p * r + factor;
     }
-    p * f32::from_bits(((octaves as i32 + 127) as u32) << 23)
+    // The low bits of what was rounded are the whole number, and a shift moves it to where exponents stand.
+    p * f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 
 /// `1 / (1 + e^-x)` in place.
+#[inline(always)]
 pub(super) fn sigmoid(values: &mut [f32]) {
     for x in values {
         *x = 1.0 / (1.0 + exp(-*x));
@@ -36,6 +39,7 @@ pub(super) fn sigmoid(values: &mut [f32]) {
 }
 
 /// `tanh x` in place.
+#[inline(always)]
 pub(super) fn tanh(values: &mut [f32]) {
     for x in values {
         *x = 1.0 - 2.0 / (1.0 + exp(2.0 * *x));

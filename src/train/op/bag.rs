@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::singles;
+use super::leaves::Leaves;
+use super::{numbers, singles};
 use crate::train::model::Batch;
 
 /// From rows `[n, w]` of distinct words the mean row of each sentence of the batch, `[b, w]`.
 ///
 /// Words count as often as they occur; padding is no word of a batch and does not count.
-pub(in crate::train) struct BagMean(pub(in crate::train) Arc<Batch>);
+pub(in crate::train) struct BagMean {
+    pub(in crate::train) batch: Arc<Batch>,
+    pub(in crate::train) leaves: Leaves,
+}
 
 impl CustomOp1 for BagMean {
     fn name(&self) -> &'static str {
@@ -20,7 +24,7 @@ impl CustomOp1 for BagMean {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let rows = singles(storage, layout)?;
         let (_, width) = layout.shape().dims2()?;
-        let batch = &self.0;
+        let batch = &self.batch;
         let mut means = vec![0.0f32; batch.len() * width];
         for (mean, sentence) in means.chunks_exact_mut(width.max(1)).zip(batch.sentences()) {
             for &row in sentence {
@@ -35,15 +39,17 @@ impl CustomOp1 for BagMean {
 
     fn bwd(&self, rows: &Tensor, _means: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let (count, width) = rows.dims2()?;
-        let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-        let mut out = vec![0.0f32; count * width];
-        for (gradient, sentence) in gradient.chunks_exact(width.max(1)).zip(self.0.sentences()) {
-            let share = 1.0 / sentence.len().max(1) as f32;
-            for &row in sentence {
-                let out = &mut out[row as usize * width..][..width];
-                out.iter_mut().zip(gradient).for_each(|(sum, &value)| *sum += value * share);
+        let share_out = |gradient: &[f32]| {
+            let mut out = vec![0.0f32; count * width];
+            for (gradient, sentence) in gradient.chunks_exact(width.max(1)).zip(self.batch.sentences()) {
+                let share = 1.0 / sentence.len().max(1) as f32;
+                for &row in sentence {
+                    let out = &mut out[row as usize * width..][..width];
+                    out.iter_mut().zip(gradient).for_each(|(sum, &value)| *sum += value * share);
+                }
             }
-        }
-        Tensor::from_vec(out, (count, width), &Device::Cpu).map(Some)
+            Ok(out)
+        };
+        self.leaves.give(rows, || numbers(gradient, share_out))
     }
 }

@@ -8,24 +8,32 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Device, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor};
 
-use super::activation::{sigmoid, tanh};
-use super::product::{Matrix, multiply};
-use super::singles;
+use super::affine::{of_inputs, of_weight, sums};
+use super::gates::{Backward, Forward};
+use super::leaves::Leaves;
+use super::product::{Left, Product, Right, TILE_ROWS, add};
+use super::{numbers, singles};
+use crate::linalg::InstructionSet;
 use crate::train::model::Batch;
 
-/// From what the gates get from each distinct word, `[n, 4 h]`, and the recurrent weight `[4 h, h]`, the mean hidden
+/// From the rows of the distinct words `[n, k]`, their weight `[4 h, k]` and the recurrent one `[4 h, h]`, the mean hidden
 /// state of each sentence of the batch, `[b, h]`.
+///
+/// What the gates get from a word depends on nothing else and is computed once for each distinct word.
 pub(in crate::train) struct Recurrence {
     batch: Arc<Batch>,
+    /// Added to the gates `[4 h]`, both. They are leaves: the framework has no operation of five arguments.
+    biases: [Tensor; 2],
+    leaves: Leaves,
     /// What the forward pass leaves for the backward pass.
     states: Mutex<Option<States>>,
 }
 
 impl Recurrence {
-    pub(in crate::train) fn new(batch: Arc<Batch>) -> Self {
-        Recurrence { batch, states: Mutex::new(None) }
+    pub(in crate::train) fn new(batch: Arc<Batch>, biases: [Tensor; 2], leaves: Leaves) -> Self {
+        Recurrence { batch, biases, leaves, states: Mutex::new(None) }
     }
 }
 
@@ -57,8 +65,9 @@ impl Order {
 /// Everything by word, in [`Order`].
 struct States {
     order: Order,
-    /// Activated gates `[words, 4 h]`.
+    /// Activated gates `[words, 4 h]`, `stride` apart.
     gates: Vec<f32>,
+    stride: usize,
     /// Cell states `[words, h]`, and their hyperbolic tangents.
     cells: Vec<f32>,
     squashed: Vec<f32>,
@@ -66,62 +75,62 @@ struct States {
     before: Vec<f32>,
 }
 
-impl CustomOp2 for Recurrence {
+impl CustomOp3 for Recurrence {
     fn name(&self) -> &'static str {
         "recurrence"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (inputs, weight) = (singles(s1, l1)?, singles(s2, l2)?);
-        let (four, h) = l2.shape().dims2()?;
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (inputs, input_weight, weight) = (singles(s1, l1)?, singles(s2, l2)?, singles(s3, l3)?);
+        let ((n, k), (four, h)) = (l1.shape().dims2()?, l3.shape().dims2()?);
+        let [first, second] = &self.biases;
+        let bias = numbers(first, |first| {
+            numbers(second, |second| Ok(first.iter().zip(second).map(|(one, other)| one + other).collect::<Vec<_>>()))
+        })?;
+        let mut from_words = Product::default();
+        from_words.compute(Some(&bias), Left::new(inputs, k), n, &Right::transposed(input_weight, four, k));
         let order = Order::of(&self.batch);
         let words = order.rows.len();
-        let mut gates = vec![0.0f32; words * four];
-        for (gates, &row) in gates.chunks_exact_mut(four).zip(&order.rows) {
-            gates.copy_from_slice(&inputs[row as usize * four..][..four]);
+        let recurrent = Right::transposed(weight, four, h);
+        let stride = recurrent.stride();
+        // Products of whole tiles reach beyond the sentences of a step: what they read there are states that are still
+        // zero, so that they change nothing.
+        let mut gates = Vec::with_capacity((words + TILE_ROWS) * stride);
+        for (index, &row) in order.rows.iter().enumerate() {
+            gates.extend_from_slice(from_words.row(row as usize));
+            gates.resize((index + 1) * stride, 0.0);
         }
+        gates.resize((words + TILE_ROWS) * stride, 0.0);
+        let mut before = vec![0.0f32; (words + TILE_ROWS) * h];
         let mut cells = vec![0.0f32; words * h];
         let mut squashed = vec![0.0f32; words * h];
-        let mut before = vec![0.0f32; words * h];
         let mut hidden = vec![0.0f32; self.batch.len() * h];
         let mut sums = vec![0.0f32; self.batch.len() * h];
-        let recurrent = Matrix::new(weight, four, h).transposed();
         let mut previous = 0;
         for (step, &(active, start)) in order.steps.iter().enumerate() {
-            let gates = &mut gates[start * four..][..active * four];
             if step > 0 {
-                let before = &mut before[start * h..][..active * h];
-                before.copy_from_slice(&hidden[..active * h]);
-                multiply(gates, Matrix::new(before, active, h), recurrent, true);
+                before[start * h..][..active * h].copy_from_slice(&hidden[..active * h]);
+                add(&mut gates[start * stride..], Left::new(&before[start * h..], h), active, &recurrent);
             }
-            for sentence in 0..active {
-                let gates = &mut gates[sentence * four..][..four];
-                activate(gates, h);
-                let (input, rest) = gates.split_at(h);
-                let (forget, rest) = rest.split_at(h);
-                let (cell, output) = rest.split_at(h);
-                let at = (start + sentence) * h;
-                let (old, new) = cells.split_at_mut(at);
-                let new = &mut new[..h];
-                for i in 0..h {
-                    new[i] = input[i] * cell[i];
-                }
-                if step > 0 {
-                    let old = &old[(previous + sentence) * h..][..h];
-                    for i in 0..h {
-                        new[i] += forget[i] * old[i];
-                    }
-                }
-                let squashed = &mut squashed[at..][..h];
-                squashed.copy_from_slice(new);
-                tanh(squashed);
-                let hidden = &mut hidden[sentence * h..][..h];
-                let sums = &mut sums[sentence * h..][..h];
-                for i in 0..h {
-                    hidden[i] = output[i] * squashed[i];
-                    sums[i] += hidden[i];
-                }
-            }
+            let (old, new) = cells.split_at_mut(start * h);
+            InstructionSet::best().run(Forward {
+                h,
+                stride,
+                gates: &mut gates[start * stride..][..active * stride],
+                old: (step > 0).then(|| &old[previous * h..]),
+                new: &mut new[..active * h],
+                squashed: &mut squashed[start * h..][..active * h],
+                hidden: &mut hidden,
+                sums: &mut sums,
+            });
             previous = start;
         }
         let mut means = vec![0.0f32; self.batch.len() * h];
@@ -130,7 +139,7 @@ impl CustomOp2 for Recurrence {
             let mean = &mut means[sentence * h..][..h];
             mean.iter_mut().zip(sums).for_each(|(mean, &sum)| *mean = sum * share);
         }
-        let states = States { order, gates, cells, squashed, before };
+        let states = States { order, gates, stride, cells, squashed, before };
         *self.states.lock().unwrap_or_else(PoisonError::into_inner) = Some(states);
         Ok((CpuStorage::F32(means), (self.batch.len(), h).into()))
     }
@@ -138,76 +147,73 @@ impl CustomOp2 for Recurrence {
     fn bwd(
         &self,
         inputs: &Tensor,
+        input_weight: &Tensor,
         weight: &Tensor,
         _means: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner).take();
         let states = states.ok_or_else(|| Error::Msg("recurrence: backward before forward".into()))?;
-        let (count, four) = inputs.dims2()?;
-        let h = four / 4;
-        let weight = weight.flatten_all()?.to_vec1::<f32>()?;
-        let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-        let (gates, recurrent) = states.back(&self.batch, &weight, &gradient, h);
-        let mut inputs = vec![0.0f32; count * four];
+        let (four, h) = weight.dims2()?;
+        let back = |weight: &[f32], gradient: &[f32]| Ok(states.back(&self.batch, weight, gradient, h));
+        let gates = numbers(weight, |weight| numbers(gradient, |gradient| back(weight, gradient)))?;
+        let mut by_word = vec![0.0f32; inputs.dims2()?.0 * four];
         for (gates, &row) in gates.chunks_exact(four).zip(&states.order.rows) {
-            let out = &mut inputs[row as usize * four..][..four];
+            let out = &mut by_word[row as usize * four..][..four];
             out.iter_mut().zip(gates).for_each(|(sum, &value)| *sum += value);
         }
-        let inputs = Tensor::from_vec(inputs, (count, four), &Device::Cpu)?;
-        let recurrent = Tensor::from_vec(recurrent, (four, h), &Device::Cpu)?;
-        Ok((Some(inputs), Some(recurrent)))
+        for bias in &self.biases {
+            self.leaves.give(bias, || Ok(sums(&by_word, four)))?;
+        }
+        Ok((
+            self.leaves.give(inputs, || of_inputs(input_weight, &by_word))?,
+            self.leaves.give(input_weight, || of_weight(inputs, &by_word))?,
+            self.leaves.give(weight, || Ok(states.of_recurrent(&gates, h)))?,
+        ))
     }
 }
 
 impl States {
-    /// Gradients with respect to the gates before activation, `[words, 4 h]`, and the recurrent weight, from those of
-    /// the means `[b, h]`.
-    fn back(&self, batch: &Batch, weight: &[f32], means: &[f32], h: usize) -> (Vec<f32>, Vec<f32>) {
+    /// The gradient of the gates before activation, `[words, 4 h]`, from that of the means `[b, h]`.
+    fn back(&self, batch: &Batch, weight: &[f32], means: &[f32], h: usize) -> Vec<f32> {
         let four = 4 * h;
-        let recurrent = Matrix::new(weight, four, h);
-        let mut gradients = vec![0.0f32; self.gates.len()];
-        // Of the hidden and the cell states after the present step, from the steps behind it.
-        let mut hidden = vec![0.0f32; batch.len() * h];
+        let recurrent = Right::new(weight, four, h);
+        let mut gradients = vec![0.0f32; self.order.rows.len() * four];
+        // Of the hidden states after the present step, and of the cells, from the steps behind it.
+        let mut hidden = Product::default();
         let mut cell = vec![0.0f32; batch.len() * h];
+        // Shares of the means, in the order of the sentences.
+        let mut shares = Vec::with_capacity(batch.len() * h);
+        for &sentence in &self.order.sentences {
+            let share = 1.0 / batch.sentence(sentence).len().max(1) as f32;
+            shares.extend(means[sentence * h..][..h].iter().map(|mean| mean * share));
+        }
         for (step, &(active, start)) in self.order.steps.iter().enumerate().rev() {
             let previous = step.checked_sub(1).map(|step| self.order.steps[step].1);
-            for (sentence, &original) in self.order.sentences[..active].iter().enumerate() {
-                let share = 1.0 / batch.sentence(original).len().max(1) as f32;
-                let at = start + sentence;
-                let old = previous.map(|previous| &self.cells[(previous + sentence) * h..][..h]);
-                let gates = &self.gates[at * four..][..four];
-                let squashed = &self.squashed[at * h..][..h];
-                let out = &mut gradients[at * four..][..four];
-                let mean = &means[original * h..][..h];
-                let hidden = &hidden[sentence * h..][..h];
-                let cell = &mut cell[sentence * h..][..h];
-                for i in 0..h {
-                    let (input, forget, candidate, output) =
-                        (gates[i], gates[h + i], gates[2 * h + i], gates[3 * h + i]);
-                    let dh = hidden[i] + mean[i] * share;
-                    let dc = cell[i] + dh * output * (1.0 - squashed[i] * squashed[i]);
-                    out[i] = dc * candidate * input * (1.0 - input);
-                    out[h + i] = old.map_or(0.0, |old| dc * old[i] * forget * (1.0 - forget));
-                    out[2 * h + i] = dc * input * (1.0 - candidate * candidate);
-                    out[3 * h + i] = dh * squashed[i] * output * (1.0 - output);
-                    cell[i] = dc * forget;
-                }
+            let behind = hidden.rows().count();
+            InstructionSet::best().run(Backward {
+                h,
+                stride: self.stride,
+                gates: &self.gates[start * self.stride..],
+                squashed: &self.squashed[start * h..][..active * h],
+                old: previous.map(|previous| &self.cells[previous * h..][..active * h]),
+                shares: &shares,
+                hidden: &hidden,
+                behind,
+                cell: &mut cell,
+                out: &mut gradients[start * four..][..active * four],
+            });
+            if step > 0 {
+                hidden.compute(None, Left::new(&gradients[start * four..], four), active, &recurrent);
             }
-            let out = &gradients[start * four..][..active * four];
-            multiply(&mut hidden[..active * h], Matrix::new(out, active, four), recurrent, false);
         }
-        let mut weights = vec![0.0f32; four * h];
-        let words = self.order.rows.len();
-        let gates = Matrix::new(&gradients, words, four).transposed();
-        multiply(&mut weights, gates, Matrix::new(&self.before, words, h), false);
-        (gradients, weights)
+        gradients
     }
-}
 
-/// Input, forget and output gates between 0 and 1, the cell's candidate between -1 and 1.
-fn activate(gates: &mut [f32], h: usize) {
-    sigmoid(&mut gates[..2 * h]);
-    tanh(&mut gates[2 * h..3 * h]);
-    sigmoid(&mut gates[3 * h..]);
+    /// The gradient of the recurrent weight `[4 h, h]`, from that of the gates.
+    fn of_recurrent(&self, gates: &[f32], h: usize) -> Vec<f32> {
+        let words = self.order.rows.len();
+        // Found as its transpose, whose columns fill the kernel's tiles better.
+        Product::of(Left::transposed(&self.before, h), h, &Right::new(gates, words, 4 * h)).transposed_values()
+    }
 }

@@ -23,6 +23,13 @@ const RANDOM_COLUMNS: usize = 300;
 /// Share that dropout leaves out, as in the paper.
 const DROPOUT: f64 = 0.5;
 
+/// Epochs after which codes of a whole table are found anew: as many as CALR takes from one largest rate to the next, so
+/// that they are found where it is smallest.
+const CODES_EVERY: u64 = 3;
+
+/// Epochs at a constant rate that may bring nothing better before the training ends.
+pub(super) const PATIENCE: u64 = 5;
+
 /// Trains classifiers.
 pub(super) struct Classifiers<'a> {
     pub(super) data: &'a [DataSet],
@@ -56,7 +63,7 @@ impl<'a> Laboratory for Classifiers<'a> {
         let data = data.ok_or_else(|| Error::new(ErrorKind::Request, "no such data set").found(group.data.clone()))?;
         let vectors = start_table(data, group.seed)?;
         let classifier = fresh(data, &group.arch, Embedding::dense(vectors.clone()), group.seed)?;
-        let (classifier, history) = self.train(data, classifier, &first_training(), group.seed)?;
+        let (classifier, history) = self.train(data, classifier, &first_training(), Some(PATIENCE), group.seed)?;
         Ok(Start { data, classifier, history, vectors, seconds: began.elapsed().as_secs_f64() })
     }
 
@@ -65,7 +72,7 @@ impl<'a> Laboratory for Classifiers<'a> {
         let method = self.methods.iter().find(|method| method.name == run.method);
         let method =
             method.ok_or_else(|| Error::new(ErrorKind::Request, "no such method").found(run.method.clone()))?;
-        let every = start.data.train.len().div_ceil(super::BATCH) as u64;
+        let every = CODES_EVERY * start.data.train.len().div_ceil(super::BATCH) as u64;
         let table = match method.origin {
             Origin::Trained => start.classifier.embedding().table()?,
             Origin::Vectors | Origin::Random => start.vectors.clone(),
@@ -83,11 +90,11 @@ impl<'a> Laboratory for Classifiers<'a> {
                 Origin::Trained => start.classifier.with_embedding(stored.embedding.clone())?,
                 Origin::Vectors | Origin::Random => {
                     let classifier = fresh(start.data, &run.arch, stored.embedding.clone(), run.seed)?;
-                    self.train(start.data, classifier, &first_training(), run.seed)?.0
+                    self.train(start.data, classifier, &first_training(), Some(PATIENCE), run.seed)?.0
                 }
             };
             match &run.training {
-                Some(training) => self.train(start.data, classifier, training, run.seed ^ RETRAINED),
+                Some(training) => self.train(start.data, classifier, training, None, run.seed ^ RETRAINED),
                 None => untrained(start, method, classifier),
             }
         })();
@@ -129,11 +136,13 @@ impl Classifiers<'_> {
         data: &DataSet,
         classifier: Classifier,
         training: &Training,
+        patience: Option<u64>,
         seed: u64,
     ) -> Result<(Classifier, History)> {
         let settings = FitSettings {
             optimizer: optimizer::find(&training.optimizer)?,
             schedule: schedule::find(&training.schedule)?,
+            patience,
             ..FitSettings::new(training.max_lr, self.epochs, seed)?
         };
         let (mut trained, mut observer) = (classifier.clone(), self.observer);
@@ -219,7 +228,7 @@ fn stored(method: &Method, run: &Run, table: &Matrix, every: u64) -> Result<Stor
         Form::Decoded(codec) => {
             let options = Options::default();
             let setting = codec.resolve(&as_table(table), &options, DirectTarget::Rank(rank()?))?;
-            let decoded = Quantizer::new(codec, setting, options, every).decoded(table)?;
+            let (decoded, _) = Quantizer::new(codec, setting, options, every).decoded(table)?;
             Ok(Stored::singles(Embedding::dense(decoded)))
         }
         Form::Factors => match method.origin {
@@ -284,13 +293,13 @@ fn encoded(codec: &'static dyn Codec, target: DirectTarget, matrix: Matrix, ever
     let options = Options::default();
     let setting = codec.resolve(&as_table(&matrix), &options, target)?;
     let quantizer = Quantizer::new(codec, setting, options, every);
-    let point = quantizer.point(&matrix)?;
+    let (trained, point) = Trained::quantized(matrix, quantizer)?;
     Ok(Encoded {
         parameters: point.parameters,
         bytes: point.bytes(),
         setting: text(&point.setting),
         flops_per_token: point.flops_per_token,
-        trained: Trained::quantized(matrix, quantizer)?,
+        trained,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::method::{Method, ONLINE};
+use super::method::{CLAIMED, Method, ONLINE};
 use crate::schedule::SCHEDULES;
 use crate::train::optimizer::OPTIMIZERS;
 
@@ -79,25 +79,49 @@ const RATES: [f64; 3] = [1.0 / 3.0, 1.0, 3.0];
 /// Optimizers that every schedule is tried with: the plain one, and the one that `retrain` takes.
 const SCHEDULED: [&str; 2] = ["sgd", "adam"];
 
-/// The groups, seed by seed, so that a journal that was cut short has whole seeds.
+/// Parts of an experiment, the first of which tells most.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The methods at the reduction of the paper's claim, and what has none.
+    Claimed,
+    /// The comparison of schedules and optimizers.
+    Schedules,
+    /// The other reductions.
+    Others,
+}
+
+/// The groups, part by part and seed by seed, so that a journal that was cut short has whole parts of whole seeds. What
+/// the runs of a group share is found again for each part, which costs little beside them.
 pub fn groups(extent: &Extent) -> Vec<Group> {
     let mut groups = Vec::new();
-    for seed in 1..=extent.seeds {
-        for arch in &extent.archs {
-            for data in &extent.data {
-                let mut group = Group { data: data.clone(), arch: arch.clone(), seed, runs: Vec::new() };
-                let mut runs = method_runs(&group, extent);
-                if let Some(reduction) = extent.schedules_at.filter(|_| Some(arch) == extent.archs.first()) {
-                    let known = |run: &Run| !runs.contains(run);
-                    let more: Vec<_> = schedule_runs(&group, reduction).into_iter().filter(known).collect();
-                    runs.extend(more);
+    for part in [Part::Claimed, Part::Schedules, Part::Others] {
+        for seed in 1..=extent.seeds {
+            for arch in &extent.archs {
+                for data in &extent.data {
+                    let mut group = Group { data: data.clone(), arch: arch.clone(), seed, runs: Vec::new() };
+                    group.runs = part.runs(&group, extent);
+                    groups.extend((!group.runs.is_empty()).then_some(group));
                 }
-                group.runs = runs;
-                groups.push(group);
             }
         }
     }
     groups
+}
+
+impl Part {
+    fn runs(self, group: &Group, extent: &Extent) -> Vec<Run> {
+        let methods = method_runs(group, extent);
+        let claimed = |run: &Run| run.reduction.is_none_or(|reduction| reduction == CLAIMED);
+        let first = extent.archs.first() == Some(&group.arch);
+        match self {
+            Part::Claimed => methods.into_iter().filter(claimed).collect(),
+            Part::Others => methods.into_iter().filter(|run| !claimed(run)).collect(),
+            Part::Schedules => {
+                let runs = extent.schedules_at.filter(|_| first).map(|reduction| schedule_runs(group, reduction));
+                runs.into_iter().flatten().filter(|run| !methods.contains(run)).collect()
+            }
+        }
+    }
 }
 
 fn run(group: &Group, method: &str, reduction: Option<f64>, training: Option<Training>) -> Run {
@@ -117,7 +141,8 @@ fn method_runs(group: &Group, extent: &Extent) -> Vec<Run> {
         let runs = method.reductions(&extent.reductions).into_iter();
         runs.map(|reduction| run(group, &method.name, reduction, training.clone())).collect::<Vec<_>>()
     };
-    extent.methods.iter().flat_map(of).collect()
+    let first = extent.archs.first() == Some(&group.arch);
+    extent.methods.iter().filter(|method| first || method.everywhere).flat_map(of).collect()
 }
 
 /// The compressed classifier trained by each schedule, and by each optimizer at a constant rate.
@@ -182,14 +207,28 @@ mod tests {
     }
 
     #[test]
-    fn every_group_begins_with_the_uncompressed_classifier() {
+    fn what_tells_most_comes_first_and_begins_with_the_uncompressed_classifier() {
         let groups = groups(&extent());
-        assert_eq!(groups.len(), 8);
-        for group in groups {
-            assert_eq!(group.runs[0].method, UNCOMPRESSED);
+        // Two data sets, two architectures and two seeds, of which schedules take one architecture.
+        assert_eq!(groups.len(), 8 + 4 + 8);
+        for (index, group) in groups.iter().enumerate() {
+            assert_eq!(group.runs[0].method == UNCOMPRESSED, index < 8);
+            assert_eq!(group.runs.iter().all(|run| run.reduction.is_none_or(|p| p == CLAIMED)), index < 12);
             assert!(
                 group.runs.iter().all(|run| (&run.data, &run.arch, run.seed) == (&group.data, &group.arch, group.seed))
             );
         }
+    }
+
+    #[test]
+    fn codes_of_whole_tables_are_for_the_first_architecture() {
+        let names = |arch: &str| {
+            let groups = groups(&extent());
+            let runs: Vec<Run> = groups.into_iter().filter(|group| group.arch == arch).flat_map(|g| g.runs).collect();
+            methods().into_iter().filter(|method| runs.iter().any(|run| run.method == method.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(names("dan").len(), methods().len());
+        assert!(names("lstm").iter().all(|method| method.everywhere));
+        assert!(names("lstm").len() >= 12);
     }
 }

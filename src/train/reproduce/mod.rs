@@ -41,7 +41,7 @@ pub use statistics::Summary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::train::data::Encoding;
-use classifiers::Classifiers;
+use classifiers::{Classifiers, PATIENCE};
 use data_set::DataSet;
 use journal::Journal;
 

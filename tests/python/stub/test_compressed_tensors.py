@@ -146,3 +146,36 @@ def test_what_a_stock_loader_cannot_read_it_refuses(tmp_path):
     unchanged, *errors = stock([source, *made])
     assert unchanged is None, "the model itself loads"
     assert all(errors), dict(zip(refused, errors))
+
+
+@pytest.mark.parametrize(("bits", "form", "group"), [(8, "int-quantized", None), (4, "pack-quantized", 16)])
+def test_diff_reads_what_the_package_itself_compressed(tmp_path, bits, form, group):
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+    from safetensors.torch import save_file
+
+    table = torch.randn(64, 48, generator=torch.Generator().manual_seed(1))
+    columns = table.reshape(64, -1, group or 48)
+    scale = (columns.abs().amax(-1) / (2 ** (bits - 1) - 1)).to(torch.bfloat16)
+    weights = {"num_bits": bits, "type": "int", "symmetric": True, "strategy": "group" if group else "channel",
+               "group_size": group, "dynamic": False}
+    args = QuantizationArgs(**weights)
+    parts = BaseCompressor.load_from_registry(form).compress_weight(
+        weight=table, scale=scale, zero_point=None, quantization_args=args)
+    codes = quantize(x=table, scale=scale.float(), zero_point=torch.zeros_like(scale).int(), args=args)
+    expected = dequantize(x_q=codes, scale=scale.float(), args=args)
+    dense, foreign = tmp_path / "dense", tmp_path / "foreign"
+    block = {"quant_method": "compressed-tensors", "format": form,
+             "config_groups": {"group_0": {"targets": ["Embedding"], "weights": weights}}}
+    for directory, tensors, config in [
+        (dense, {"embed.weight": table}, {}),
+        (foreign, {"embed.weight_scale": scale, **{f"embed.{name}": part for name, part in parts.items()}},
+         {"quantization_config": block}),
+    ]:
+        directory.mkdir()
+        save_file({name: part.contiguous() for name, part in tensors.items()}, directory / "model.safetensors")
+        (directory / "config.json").write_text(json.dumps(config))
+    (found,) = json.loads(run("diff", dense, foreign, "--json").stdout)["tensors"]
+    assert found["after"] == {"dtype": "BF16", "shape": [64, 48], "method": "fixed-point"}
+    assert found["errors"]["rmse"] == pytest.approx(float((table - expected).square().mean().sqrt()), rel=1e-6)

@@ -218,7 +218,8 @@ fn extent(numbers: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     if low > high {
         return 0.0..1.0;
     }
-    let room = (0.05 * (high - low)).max(1e-3);
+    // A single number in the middle of a tenth of its size.
+    let room = if high > low { 0.05 * (high - low) } else { (0.05 * high.abs()).max(1e-3) };
     low - room..high + room
 }
 

@@ -1,7 +1,9 @@
 //! Two checkpoints tensor by tensor, each dense, compressed by this program, or anybody's.
 //!
 //! A compressed table is compared in its decoded form under its dense name, and so are the tensors that were stored
-//! once with it; its parts are not listed.
+//! once with it; its parts are not listed. So is a table of another program that a codec of this one reads.
+
+mod foreign;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest, TableRecord, decode};
 use crate::observe::Observer;
 use crate::tensor::{Dtype, MappedRows, Rows, read_as_stored};
+
+use foreign::Foreign;
 
 /// Values of a block.
 const BLOCK_VALUES: usize = 1 << 17;
@@ -125,7 +129,12 @@ impl TensorDiff {
 /// Where a manifest is malformed or a tensor cannot be decoded; [`crate::ErrorKind::Interrupted`].
 pub fn diff(before: &Checkpoint, after: &Checkpoint, observer: &dyn Observer) -> Result<Diff> {
     let encoded = [encoded(before)?, encoded(after)?];
-    let (one, other) = (listed(before, encoded[0].as_ref()), listed(after, encoded[1].as_ref()));
+    let foreign = [(before, &encoded[0]), (after, &encoded[1])].map(|(checkpoint, manifest)| match manifest {
+        Some(_) => Vec::new(),
+        None => foreign::tables(checkpoint),
+    });
+    let one = listed(before, encoded[0].as_ref(), &foreign[0]);
+    let other = listed(after, encoded[1].as_ref(), &foreign[1]);
     let names: BTreeSet<&str> = one.keys().chain(other.keys()).copied().collect();
     let elements = |tensor: &Tensor| tensor.shape().iter().fold(1u64, |total, &one| total.saturating_mul(one as u64));
     observer.stage("compare", "tensors", one.values().map(elements).fold(0, u64::saturating_add));
@@ -159,6 +168,7 @@ struct Tensor<'c> {
 enum Content<'c> {
     Stored(TensorId),
     Encoded(&'c TableRecord),
+    Foreign(&'c Foreign),
 }
 
 impl Tensor<'_> {
@@ -166,6 +176,7 @@ impl Tensor<'_> {
         match self.content {
             Content::Stored(id) => self.checkpoint.meta(id).dtype,
             Content::Encoded(table) => table.dtype,
+            Content::Foreign(table) => table.dtype,
         }
     }
 
@@ -173,6 +184,7 @@ impl Tensor<'_> {
         match self.content {
             Content::Stored(id) => &self.checkpoint.meta(id).shape,
             Content::Encoded(table) => &table.shape,
+            Content::Foreign(table) => &table.shape,
         }
     }
 
@@ -180,6 +192,7 @@ impl Tensor<'_> {
         let method = match self.content {
             Content::Stored(_) => None,
             Content::Encoded(table) => Some(table.method.clone()),
+            Content::Foreign(table) => Some(table.method().to_owned()),
         };
         Side { dtype: self.dtype(), shape: self.shape().to_vec(), method }
     }
@@ -187,7 +200,7 @@ impl Tensor<'_> {
     fn bytes(&self) -> Result<Option<Cow<'_, [u8]>>> {
         match self.content {
             Content::Stored(id) => self.checkpoint.bytes(id).map(Some),
-            Content::Encoded(_) => Ok(None),
+            Content::Encoded(_) | Content::Foreign(_) => Ok(None),
         }
     }
 }
@@ -202,19 +215,25 @@ fn encoded(checkpoint: &Checkpoint) -> Result<Option<Manifest>> {
 }
 
 /// The tensors of a checkpoint by name, with encoded tables in place of their parts.
-fn listed<'c>(checkpoint: &'c Checkpoint, manifest: Option<&'c Manifest>) -> BTreeMap<&'c str, Tensor<'c>> {
+fn listed<'c>(
+    checkpoint: &'c Checkpoint,
+    manifest: Option<&'c Manifest>,
+    foreign: &'c [Foreign],
+) -> BTreeMap<&'c str, Tensor<'c>> {
     let tables = manifest.map_or(&[][..], |manifest| &manifest.tables);
     let carrier = manifest.and_then(|manifest| manifest.carrier.as_ref());
     let transposed = carrier.iter().flat_map(|carrier| carrier.transposed.keys());
-    let parts: BTreeSet<&str> =
-        tables.iter().flat_map(|table| &table.parts).chain(transposed).map(String::as_str).collect();
+    let parts = tables.iter().flat_map(|table| &table.parts).chain(transposed).map(String::as_str);
+    let parts: BTreeSet<&str> = parts.chain(foreign.iter().flat_map(|table| table.parts(checkpoint))).collect();
     let stored = checkpoint.tensors().filter(|(_, meta)| !parts.contains(meta.name.as_str()));
     let stored = stored.map(|(id, meta)| (meta.name.as_str(), Content::Stored(id)));
     let encoded = tables.iter().flat_map(|table| {
         let names = table.tied.iter().chain([&table.name]);
         names.map(move |name| (name.as_str(), Content::Encoded(table)))
     });
-    stored.chain(encoded).map(|(name, content)| (name, Tensor { checkpoint, content })).collect()
+    let foreign = foreign.iter().map(|table| (table.name.as_str(), Content::Foreign(table)));
+    let all = stored.chain(encoded).chain(foreign);
+    all.map(|(name, content)| (name, Tensor { checkpoint, content })).collect()
 }
 
 fn compare(one: &Tensor<'_>, other: &Tensor<'_>, observer: &dyn Observer) -> Result<(Verdict, Option<Errors>)> {
@@ -252,6 +271,7 @@ fn rows<'t>(
 ) -> Result<Option<Box<dyn Rows + 't>>> {
     match (tensor.content, bytes) {
         (Content::Encoded(table), _) => decode(table, tensor.checkpoint).map(Some),
+        (Content::Foreign(table), _) => table.rows(tensor.checkpoint).map(Some),
         (Content::Stored(_), Some(bytes)) if tensor.dtype().is_table_float() => {
             let count = bytes.len() / tensor.dtype().bytes() / columns.max(1);
             let rows = MappedRows::new(bytes, tensor.dtype(), count, columns)?;
