@@ -176,3 +176,25 @@ fn the_manifest_names_the_bytes_errors_and_digests_of_every_codec() {
         assert_eq!(named, output.tensors.keys().cloned().collect::<Vec<_>>(), "{}", codec.name());
     }
 }
+
+/// Extents whose products overflow, with settings that each codec wrote itself.
+#[test]
+fn parts_without_rows_and_of_endless_columns_are_refused_or_read_as_nothing() {
+    let number = |at: u32| (at.wrapping_mul(2_654_435_769) >> 8) as f32 / (1u32 << 24) as f32 - 0.5;
+    let bytes: Vec<u8> = (0..512 * 32).flat_map(|at| number(at).to_le_bytes()).collect();
+    let rows = MappedRows::new(&bytes, Dtype::F32, 512, 32).unwrap();
+    let table = codec::Table { name: "words.weight", dtype: Dtype::F32, rows: &rows };
+    for codec in CODECS {
+        let analysis = codec.analyze(&table, &codec::Options::default(), codec::Demand::Ladder, &Silent).unwrap();
+        for point in analysis.points() {
+            for columns in [usize::MAX / 18 * 18, 1 << 62, 34 << 56] {
+                let empty = |meta: &TensorMeta| TensorMeta { shape: vec![0, columns], ..meta.clone() };
+                let metas: Vec<_> = point.parts.iter().map(empty).collect();
+                let parts: Vec<_> = metas.iter().map(|meta| Part { meta, bytes: &[] }).collect();
+                if let Ok(rows) = codec.decode(&point.setting, &parts) {
+                    assert_eq!(rows.shape().0, 0, "{}", codec.name());
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,11 @@
 //! The parts of a quantized factor pair: codes and grids to bytes, and back.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "`open` held shape and length of every part against the rank; rows out of range are the caller's error"
+)]
+
 use std::ops::Range;
 
 use super::grid::Grid;
@@ -53,6 +59,10 @@ impl<'p> PackedFactor<'p> {
     pub(super) fn open(codes: &Part<'p>, grids: &Part<'p>, rank: usize, bits: u32) -> Result<Self> {
         let stride = packed::row_bytes(rank, bits).ok_or_else(|| codes.misshapen("codes within memory"))?;
         let rows = codes.rows_of(Dtype::U8, stride)?;
+        if rows == 0 {
+            // Nothing would bound the rank, which one grid stands for as often as it says.
+            return Err(codes.misshapen("at least one row"));
+        }
         let count = grids.rows_of(Dtype::F32, 2)?;
         if count != 1 && count != rank {
             return Err(grids.misshapen(format!("F32 [1, 2] or F32 [{rank}, 2]")));

@@ -1,5 +1,10 @@
 //! What is stored, and how large it is.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "at most 2^24 columns, no more components than columns, of at most 8 bits each: every sum stays below 2^53"
+)]
+
 use half::f16;
 
 use super::basis;
@@ -114,6 +119,13 @@ impl<'p> Stored<'p> {
                 .tensor(&bits.meta.name)
                 .expected(format!("{} to {}", BITS.start(), BITS.end()))
                 .found(bad.to_string()));
+        }
+        // Without this the reflections would not fit their rows, and the sizes of all of them no file.
+        if bits.bytes.len() > width {
+            return Err(malformed("a table has more components than columns")
+                .tensor(&bits.meta.name)
+                .expected(format!("at most {width}"))
+                .found(bits.bytes.len().to_string()));
         }
         let height = codes.meta.shape.first().copied().unwrap_or(0);
         let extent = Extent::of(height, width, bits.bytes);
