@@ -237,6 +237,18 @@ fn hostile_parts_are_refused() {
     refused(&|_, setting| drop(setting.insert("rank".into(), json!(0))));
     refused(&|_, setting| drop(setting.insert("rank".into(), json!(u64::MAX))));
     refused(&|_, setting| drop(setting.insert("rank".into(), json!(5))));
+    // Factors without rows, whose codes therefore fit any rank.
+    refused(&|parts, setting| {
+        let rank = 1usize << 50;
+        setting.insert("rank".into(), json!(rank));
+        for (factor, bits) in [(0, "left_bits"), (2, "right_bits")] {
+            let bits = setting[bits].as_u64().expect("a width") as usize;
+            parts[factor].0.shape = vec![0, rank / 8 * bits];
+            parts[factor].1.clear();
+            parts[factor + 1].0.shape = vec![1, 2];
+            parts[factor + 1].1.truncate(8);
+        }
+    });
     refused(&|_, setting| drop(setting.insert("left_bits".into(), json!(1))));
     refused(&|_, setting| drop(setting.insert("right_bits".into(), json!(9))));
     refused(&|_, setting| drop(setting.insert("variant".into(), json!("best"))));

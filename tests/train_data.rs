@@ -286,6 +286,9 @@ fn vectors_that_cannot_serve_are_refused() {
         initial_table(&file("v.txt", vectors).1, &vocabulary, 0).unwrap_err().to_string()
     };
     assert!(refused(VECTORS, "elsewhere").ends_with("no word of the training data has a vector"));
+    // One vector that a table of all words would not fit the memory with.
+    let long = format!("1 70000\nunread {}\n", vec!["0"; 70_000].join(" "));
+    assert!(refused(&long, "unread").contains("vectors that no table can start from"));
     assert!(refused(VECTORS, "unread").ends_with("the vector of `unread` is not finite"));
     let no_words = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/numpy/table.npy");
     let error = initial_table(&no_words, &Vocabulary::of(&[example("0", "a")], Casing::Keep), 0).unwrap_err();

@@ -309,6 +309,31 @@ fn good() -> Stored {
     encode(analysis.as_ref(), &rows, analysis.points().len() / 2).0
 }
 
+/// Parts that fit each other, of a table of two columns with three components of a bit each.
+fn more_components_than_columns() -> Stored {
+    let part = |dtype, shape: &[usize]| {
+        let meta = TensorMeta { name: "part".into(), dtype, shape: shape.to_vec() };
+        let bytes = vec![0; meta.bytes().unwrap() as usize];
+        (meta, bytes)
+    };
+    let mut bits = part(Dtype::U8, &[3]);
+    bits.1.fill(1);
+    let codes = part(Dtype::U8, &[5, 1]);
+    let levels = part(Dtype::F16, &[3 * 4]);
+    let basis = part(Dtype::U8, &[1]);
+    let scales = part(Dtype::F32, &[2, 3]);
+    let gains = part(Dtype::F64, &[16]);
+    let setting = Setting::from_iter([("columns".to_owned(), 2.into())]);
+    Stored { setting, parts: vec![codes, bits, levels, basis, scales, gains] }
+}
+
+#[test]
+fn parts_of_more_components_than_columns_are_refused() {
+    let error = more_components_than_columns().decode().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.to_string().contains("more components than columns"), "{error}");
+}
+
 #[test]
 fn parts_that_lie_are_refused() {
     type Spoil = fn(&mut Stored);

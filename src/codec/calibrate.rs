@@ -1,5 +1,11 @@
 //! Predictions that trying out some of them corrects.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "indices are those of the predictions that the caller gives"
+)]
+
 use crate::error::Result;
 
 /// `predictions` times what trying out some of them, evenly spread, shows them to be off by, on lines between; all are

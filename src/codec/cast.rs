@@ -1,5 +1,11 @@
 //! A table in a narrower float: the point of the fixed-point family that every loader reads.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "sizes of numbers in memory, and places in a block of rows; a weight for each row was checked"
+)]
+
 use serde_json::Value;
 
 use super::rowwise::{encode_rows, finite};

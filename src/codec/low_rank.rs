@@ -89,7 +89,7 @@ impl Codec for LowRank {
                     parts,
                     squared_error: dropped + rounding(stored, spectrum.squared_norm - dropped),
                     retained_energy: Some(spectrum.retained_energy(rank)),
-                    flops_per_token: 2 * rank as u64 * width as u64,
+                    flops_per_token: 2u64.saturating_mul(rank as u64).saturating_mul(width as u64),
                 }
             })
             .collect();

@@ -1,5 +1,7 @@
 //! The error of a decoded table against its source.
 
+#![expect(clippy::arithmetic_side_effects, reason = "blocks of a range of rows that stands in memory")]
+
 use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};

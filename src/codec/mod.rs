@@ -4,6 +4,9 @@
 //! the plan picks a point; the codec then *encodes* the table into parts and measures the error of what it wrote.
 //! Decoding gives [`Rows`] again, so whatever reads a table reads an encoded one too.
 
+// What is read here comes from strangers. Tests may panic, which is how they fail.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod arithmetic;
 mod calibrate;
 mod cast;

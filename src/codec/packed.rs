@@ -2,6 +2,12 @@
 //!
 //! No bit is wasted but those that fill up the last byte of a row; they are zero.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "bits are at most 8 where words of eight codes are cut; measured"
+)]
+
 /// The widest code that a byte holds.
 pub const MAX_BITS: u32 = 8;
 

@@ -59,6 +59,7 @@ impl<'p> Part<'p> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] where it is another, has another number of bytes, or a number that is not finite.
+    #[expect(clippy::arithmetic_side_effects, reason = "`floats` held the product against the bytes")]
     pub(super) fn numbers(&self, shape: [usize; 2]) -> Result<Vec<f32>> {
         let [rows, columns] = shape;
         if self.meta.shape != shape {

@@ -1,5 +1,11 @@
 //! Encoding of rows each for itself: blocks of them on all cores, their errors measured on the way.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: blocks of a range of rows that stands in memory"
+)]
+
 use std::ops::Range;
 
 use rayon::prelude::*;

@@ -26,7 +26,7 @@ impl TensorMeta {
         if !self.shape.last().copied().unwrap_or(1).is_multiple_of(block) {
             return None;
         }
-        let bits = (self.elements()? / block as u64).checked_mul(u64::from(self.dtype.bits()))?;
+        let bits = self.elements()?.checked_div(block as u64)?.checked_mul(u64::from(self.dtype.bits()))?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 

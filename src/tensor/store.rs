@@ -1,5 +1,11 @@
 //! Numbers to stored bytes: rounding to nearest even, little-endian.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places in a block that was cut to the length of the values"
+)]
+
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 

@@ -15,6 +15,14 @@ use crate::support::{RANKFOLD, fixture, tree};
 
 pub(crate) const TARGET: [&str; 2] = ["--reduction", "0.5"];
 
+/// `rankfold ARGUMENTS`, whose streams lead nowhere.
+pub(crate) fn quiet(arguments: &[&Path]) -> Command {
+    let mut command = Command::new(RANKFOLD);
+    command.args(arguments).env("NO_COLOR", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 /// A temporary directory with a checkpoint in it, and the name of the output beside that.
 pub(crate) struct Sandbox {
     pub(crate) directory: TempDir,
@@ -51,9 +59,8 @@ impl Sandbox {
 
     /// `rankfold compress` of the source, or of a file in it, to the output.
     pub(crate) fn command(&self, source: &Path) -> Command {
-        let mut command = Command::new(RANKFOLD);
-        command.arg("compress").arg(source).arg("-o").arg(self.out()).args(TARGET).env("NO_COLOR", "1");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = quiet(&[Path::new("compress"), source, Path::new("-o"), &self.out()]);
+        command.args(TARGET);
         command
     }
 

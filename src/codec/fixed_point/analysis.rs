@@ -1,5 +1,11 @@
 //! What each width costs, and the codes of the one chosen.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory or of its own parts"
+)]
+
 use std::ops::Range;
 
 use super::blocks::{ROW_MULTIPLE, stream};

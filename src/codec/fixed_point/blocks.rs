@@ -1,5 +1,11 @@
 //! Blocks of rows over the threads, and what they give in the order of the rows.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory or of its own parts"
+)]
+
 use std::ops::Range;
 
 use rayon::prelude::*;

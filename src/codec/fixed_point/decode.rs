@@ -1,5 +1,11 @@
 //! Stored codes as rows of numbers.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "`open` held shape and length of every part against the setting; rows out of range are the caller's error"
+)]
+
 use std::ops::Range;
 
 use super::blocks::ROW_MULTIPLE;

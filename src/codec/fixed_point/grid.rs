@@ -1,5 +1,11 @@
 //! The levels that a group of numbers is rounded to.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "lanes of arrays of one length; codes and zero points have at most 17 bits in 32; measured"
+)]
+
 use half::f16;
 
 use super::scheme::Scheme;

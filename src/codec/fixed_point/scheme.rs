@@ -132,6 +132,7 @@ impl Scheme {
     }
 
     /// Least and largest code.
+    #[expect(clippy::arithmetic_side_effects, reason = "bits are from 2 to 16")]
     pub(super) fn range(&self) -> (i32, i32) {
         let half = 1i32 << (self.bits - 1);
         (-half, half - 1)

@@ -78,6 +78,7 @@ impl BlockType {
     }
 
     /// Bytes of a row of `columns` numbers.
+    #[expect(clippy::arithmetic_side_effects, reason = "at most two bytes for a number of a table that is there")]
     const fn row_bytes(self, columns: usize) -> usize {
         columns / BLOCK * (self.dtype().bits() as usize / 8)
     }
@@ -176,7 +177,7 @@ impl Codec for Ggml {
                     parts: vec![part],
                     squared_error: found.objective(),
                     retained_energy: None,
-                    flops_per_token: table.rows.shape().1 as u64 * operations(type_),
+                    flops_per_token: (table.rows.shape().1 as u64).saturating_mul(operations(type_)),
                 });
             }
         }
@@ -290,6 +291,11 @@ fn quantize(
     encode_rows(rows, &|range| quantize_rows(rows, range, type_, weights), sink, observer)
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: a range of rows that stands in memory, and a weight for each"
+)]
 fn quantize_rows(
     rows: &dyn Rows,
     range: Range<usize>,

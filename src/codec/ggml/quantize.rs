@@ -1,6 +1,8 @@
 //! Blocks of ggml's types of 32 numbers, quantized as `ggml-quants.c` does in its `quantize_row_*_ref` and as the gguf
 //! package does: the same products and sums of singles in the same order, so that the blocks are equal to the bit.
 
+#![expect(clippy::arithmetic_side_effects, reason = "an encoder: blocks of a constant size")]
+
 use half::f16;
 
 use super::BlockType;

@@ -1,5 +1,11 @@
 //! The quantized factors of a table, found in a few passes over its rows.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory"
+)]
+
 use faer::Mat;
 use rayon::prelude::*;
 

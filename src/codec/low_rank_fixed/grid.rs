@@ -1,5 +1,7 @@
 //! Uniform grids: `offset + step * code`, one for each column of a factor or one for the whole of it.
 
+#![expect(clippy::arithmetic_side_effects, reason = "bits are from 2 to 8")]
+
 /// A grid of `2^bits` equidistant points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Grid {

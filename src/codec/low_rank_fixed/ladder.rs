@@ -3,6 +3,12 @@
 //! What is dropped is known; what rounding adds to a rank is its energy times the share of its column's (or row's)
 //! energy that the grid loses, measured on the sample for every number of bits.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory or of its own ladder"
+)]
+
 use rayon::prelude::*;
 
 use super::factors::{Factors, Source, fit};

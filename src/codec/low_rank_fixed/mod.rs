@@ -3,6 +3,8 @@
 //! `X.weight` holds the codes of L `[V, k]`, `X.proj.weight` those of R transposed `[d, k]`, each with a
 //! `*_scale` of offset and step for every rank, or one for the whole factor. The mathematics is in `docs/methods.md`.
 
+#![expect(clippy::arithmetic_side_effects, reason = "numbers of a factor pair that is smaller than a table in memory")]
+
 mod factors;
 mod grid;
 mod ladder;

@@ -1,5 +1,11 @@
 //! The parts of a quantized factor pair: codes and grids to bytes, and back.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "`open` held shape and length of every part against the rank; rows out of range are the caller's error"
+)]
+
 use std::ops::Range;
 
 use super::grid::Grid;

@@ -1,5 +1,11 @@
 //! Indices back to rows.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "`open` held shape and length of every part against the setting; a norm code is a byte of 256 levels; rows out of range are the caller's error"
+)]
+
 use std::ops::Range;
 
 use super::training::look_up;

@@ -1,5 +1,11 @@
 //! Rows to indices.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory or of its own parts"
+)]
+
 use rayon::prelude::*;
 
 use super::decoder::{Books, back};

@@ -1,5 +1,11 @@
 //! k-means on short vectors (Lloyd, "Least squares quantization in PCM", 1982), the same for any number of threads.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: centroids and points are numbered by itself; measured"
+)]
+
 use crate::codec::random::Random;
 use crate::linalg::{InstructionSet, Work};
 

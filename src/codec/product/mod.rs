@@ -4,6 +4,12 @@
 //! piece); `X.rotation` `[d, d]`, `X.norm_codes` `[V, 1]` and `X.norm_levels` `[256, 1]` are there where they were asked
 //! for. The mathematics is in `docs/methods.md`.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a row has at least one piece and no more pieces than columns, which `read` and `open` check; the rest counts a table in memory"
+)]
+
 mod decoder;
 mod encoder;
 mod kmeans;

@@ -1,5 +1,11 @@
 //! Codebooks, and the rotation that suits them, from a sample of rows.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "indices are bytes below the number of centroids, pieces those that `splits` makes; measured"
+)]
+
 use std::ops::Range;
 
 use faer::dyn_stack::{MemBuffer, MemStack};

@@ -1,5 +1,11 @@
 //! Which component gets the next bit.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: components are numbered by itself"
+)]
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 

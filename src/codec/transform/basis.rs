@@ -2,6 +2,8 @@
 //!
 //! An error e in a vector of energy lambda moves lambda e^2 to other components, where it takes bits.
 
+#![expect(clippy::arithmetic_side_effects, reason = "bits of a component are from 1 to 8, which `Stored::open` checks")]
+
 /// Bits of an entry beyond those of the component's codes.
 pub(super) const MORE_BITS: u32 = 2;
 

@@ -1,5 +1,10 @@
 //! Codes of any width packed without gaps, the lowest bit first.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "at most 32 bits are asked for while fewer than 8 wait, in a word of 64; measured"
+)]
+
 /// Appends codes to bytes; whatever follows the last code in its byte is zero.
 pub(super) struct BitWriter<'a> {
     bytes: std::slice::IterMut<'a, u8>,

@@ -1,5 +1,11 @@
 //! The levels of each component, sorted, and the nearest of each fourth of them.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: components and levels are numbered by itself; measured"
+)]
+
 use super::LEVELS_PER_CODE;
 
 /// Fourths that the trellis tells apart, by the index of a level modulo 4.

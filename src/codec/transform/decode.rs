@@ -1,5 +1,11 @@
 //! From parts back to rows: read the codes, look the levels up, turn them back.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "`Stored::open` held every part against the others: a code of b bits names one of 2^(b+1) levels; rows out of range are the caller's error; measured"
+)]
+
 use std::ops::Range;
 use std::sync::Arc;
 

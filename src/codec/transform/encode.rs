@@ -1,5 +1,11 @@
 //! Writes a table at one point: every row through the search, its codes packed, read back, and measured.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory or of its own parts"
+)]
+
 use std::ops::Range;
 use std::sync::Arc;
 

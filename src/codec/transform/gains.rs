@@ -4,6 +4,12 @@
 //! are nearer to normal, which is what a quantizer of few bits is good at. The gain only picks the scale
 //! of the row's levels, so a coarse one costs next to nothing: the levels are fitted to what it leaves.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: a gain for each row that stands in memory"
+)]
+
 use std::ops::Range;
 
 use rayon::prelude::*;

@@ -1,5 +1,10 @@
 //! What is stored, and how large it is.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "at most 2^24 columns, no more components than columns, of at most 8 bits each: every sum stays below 2^53"
+)]
+
 use half::f16;
 
 use super::basis;

@@ -1,5 +1,11 @@
 //! The first look at a table: its basis, its gains, the distribution of each component, and the ladder.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: every size and place is that of a table in memory"
+)]
+
 use rayon::prelude::*;
 
 use super::allocate::{Errors, Milestone, Path};

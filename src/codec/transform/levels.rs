@@ -1,5 +1,11 @@
 //! The levels of the components of a point, fitted to the trellis on a sample of rows.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: components are numbered by itself"
+)]
+
 use rayon::prelude::*;
 
 use super::codebook::{Codebooks, level_count};

@@ -1,5 +1,11 @@
 //! Optimal scalar quantizers for the distribution of a component (Lloyd 1957/1982, Max 1960).
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder: levels and samples are numbered by itself; measured"
+)]
+
 /// Bins of a distribution.
 pub(super) const BINS: usize = 2048;
 

@@ -5,6 +5,8 @@
 //! basis and levels, [`encode`] writes through the search of [`trellis`], [`decode`] reads; [`layout`] says what the parts
 //! are.
 
+#![expect(clippy::indexing_slicing, reason = "an encoder: points and milestones are numbered together")]
+
 mod allocate;
 mod basis;
 mod bits;

@@ -1,5 +1,11 @@
 //! One point of a table: everything that is stored beside the codes.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "components and columns are those of a basis that stands in memory"
+)]
+
 use half::f16;
 
 use super::codebook::Codebooks;

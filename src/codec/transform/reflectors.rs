@@ -8,6 +8,12 @@
 //! turned away from the earlier vectors is left to the later ones, and the components are taken along the stored basis, so
 //! that rounding moves energy between components but loses none of it.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "there are at most as many vectors as columns, which `Stored::open` checks, and their bytes are as many as their bits need; measured"
+)]
+
 use rayon::prelude::*;
 
 use super::basis::{Grid, entry_bits, vector_bytes};

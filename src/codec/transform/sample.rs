@@ -1,5 +1,7 @@
 //! The rows that levels are fitted on and that errors are predicted from.
 
+#![expect(clippy::arithmetic_side_effects, reason = "an encoder: rows are drawn below their number")]
+
 use rayon::prelude::*;
 
 use super::gains::{Directions, Gains};

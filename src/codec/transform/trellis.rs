@@ -7,6 +7,12 @@
 //! quantization of memoryless and Gauss-Markov sources", IEEE Transactions on Communications 38 (1990); the code is
 //! that of Ungerboeck (1982) with 256 states, in the parity-check form that he tabulates.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "states and lanes are below the lengths of their arrays; a code has at most 8 bits; measured"
+)]
+
 use super::codebook::Codebooks;
 use crate::linalg::{InstructionSet, Work};
 

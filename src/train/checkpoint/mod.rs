@@ -3,6 +3,9 @@
 //! Tensors have the names of PyTorch's modules: `embedding.weight`, `lstm.weight_ih_l0`. Labels stand in the configuration
 //! under `id2label`, as those of Hugging Face models do.
 
+// What is read here comes from strangers. Tests may panic, which is how they fail.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod configuration;
 mod open;
 mod parent;

@@ -23,6 +23,7 @@ impl Dataset {
     /// # Errors
     /// [`ErrorKind::Request`] where `max_tokens` is 0, and where an example has a label that `labels` lack: no
     /// classifier trained on them could tell it, and what looks like a bad classifier would be a mistake in the data.
+    #[expect(clippy::arithmetic_side_effects, reason = "counts of words that stand in memory")]
     pub fn encode(examples: &[Example], vocabulary: &Vocabulary, labels: &Labels, max_tokens: usize) -> Result<Self> {
         if max_tokens == 0 {
             return Err(Error::new(ErrorKind::Request, "sentences need at least one word"));
@@ -54,11 +55,17 @@ impl Dataset {
     }
 
     /// The words of sentence `index`, without padding.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "sentences are numbered below `len`, each with its place and its length"
+    )]
     pub fn sentence(&self, index: usize) -> &[u32] {
         &self.ids[index * self.max_tokens..][..self.lengths[index] as usize]
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "a count of examples that stand in memory")]
 fn unknown_label(number: usize, example: &Example, labels: &Labels) -> Error {
     let known: Vec<_> = labels.names().iter().take(20).map(|name| format!("`{}`", name.escape_debug())).collect();
     let more = if labels.len() > known.len() { ", ..." } else { "" };

@@ -36,11 +36,13 @@ impl Encoding {
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "counts of what stands in memory")]
 fn not_utf8(bytes: &[u8], at: usize) -> Error {
-    let line = 1 + memchr::memchr_iter(b'\n', &bytes[..at]).count();
-    let start = memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |end| end + 1);
+    let (before, after) = bytes.split_at_checked(at).unwrap_or_default();
+    let line = 1 + memchr::memchr_iter(b'\n', before).count();
+    let column = 1 + before.iter().rev().take_while(|&&byte| byte != b'\n').count();
     Error::new(ErrorKind::Malformed, format!("line {line} is not UTF-8"))
-        .found(format!("byte 0x{:02x} in column {}", bytes[at], at - start + 1))
+        .found(format!("byte 0x{:02x} in column {column}", after.first().copied().unwrap_or_default()))
         .hint("where the file is in ISO 8859-1, say so with `--encoding latin1`")
 }
 

@@ -23,11 +23,13 @@ impl Labels {
     pub fn new(names: Vec<String>) -> Result<Self> {
         let mut sorted = names.clone();
         sorted.sort_unstable();
-        let twice = sorted.windows(2).find(|pair| pair[0] == pair[1]);
+        let twice = sorted.iter().zip(sorted.iter().skip(1)).find(|(one, next)| one == next);
         match (names.is_empty(), twice) {
             (true, _) => Err(Error::new(ErrorKind::Malformed, "there are no labels")),
-            (_, Some(pair)) => Err(Error::new(ErrorKind::Malformed, "a label is there twice")
-                .found(format!("`{}`", pair[0].escape_debug()))),
+            (_, Some((label, _))) => {
+                Err(Error::new(ErrorKind::Malformed, "a label is there twice")
+                    .found(format!("`{}`", label.escape_debug())))
+            }
             _ => Ok(Labels(names)),
         }
     }

@@ -5,6 +5,9 @@
 //! vectors, vocabulary -> initial table
 //! ```
 
+// What is read here comes from strangers. Tests may panic, which is how they fail.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod casing;
 mod dataset;
 mod encoding;

@@ -11,6 +11,11 @@ const SHARE: usize = 10;
 ///
 /// # Errors
 /// [`ErrorKind::Request`] where there are fewer than two examples.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places are those of the examples, and no divisor is zero"
+)]
 pub fn split_dev(examples: Vec<Example>, seed: u64) -> Result<(Vec<Example>, Vec<Example>)> {
     let count = examples.len();
     if count < 2 {

@@ -15,6 +15,12 @@ pub const RANDOM_DEVIATION: f64 = 0.1;
 /// Rows of the file that are read at a time.
 const BLOCK: usize = 1024;
 
+/// The first row that is a word's, after padding's.
+const WORDS: usize = PADDING as usize + 1;
+
+/// Numbers of a vector: what a table of all words fits the memory with.
+const MAX_COLUMNS: usize = 1 << 16;
+
 /// A table `[V, d]` with a row for each word of a vocabulary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InitialTable {
@@ -45,10 +51,10 @@ pub fn initial_table(path: &Path, vocabulary: &Vocabulary, seed: u64) -> Result<
                 .hint("word vectors are GloVe or word2vec text"));
         };
         let mut wanted = Wanted::new(vocabulary);
-        let mut row = 0;
+        let mut row = 0usize;
         words.for_each(&mut |word| {
             wanted.offer(word, row);
-            row += 1;
+            row = row.saturating_add(1);
             Ok(())
         })?;
         fill(reader.rows(0)?.as_ref(), &wanted.rows(), vocabulary, seed)
@@ -57,11 +63,11 @@ pub fn initial_table(path: &Path, vocabulary: &Vocabulary, seed: u64) -> Result<
 }
 
 /// A table that starts at random: a normal distribution of [`RANDOM_DEVIATION`], drawn by `seed`.
+#[expect(clippy::arithmetic_side_effects, reason = "the width is one that the command asks for")]
 pub fn random_table(vocabulary: &Vocabulary, columns: usize, seed: u64) -> InitialTable {
     let mut values = vec![0.0; vocabulary.len() * columns];
     let mut normal = Normal::new(seed);
-    let padding = (PADDING as usize + 1) * columns;
-    values.iter_mut().skip(padding).for_each(|value| *value = (normal.next() * RANDOM_DEVIATION) as f32);
+    values.iter_mut().skip(WORDS * columns).for_each(|value| *value = (normal.next() * RANDOM_DEVIATION) as f32);
     InitialTable { values, columns, found: 0 }
 }
 
@@ -84,6 +90,7 @@ impl<'v> Wanted<'v> {
         Wanted { vocabulary, folded, exact: none(), other: none() }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "both lists have an entry for each word of the vocabulary")]
     fn offer(&mut self, word: &[u8], row: usize) {
         let Ok(word) = std::str::from_utf8(word) else { return };
         // Special words that a file names too, such as `<unk>`, are words like others.
@@ -101,7 +108,7 @@ impl<'v> Wanted<'v> {
 
     /// `(row of the file, number of the word)` by rows.
     fn rows(&self) -> Vec<(usize, usize)> {
-        let pairs = self.exact.iter().zip(&self.other).enumerate().skip(PADDING as usize + 1);
+        let pairs = self.exact.iter().zip(&self.other).enumerate().skip(WORDS);
         let mut rows: Vec<_> =
             pairs.filter_map(|(number, (exact, other))| exact.or(*other).map(|row| (row, number))).collect();
         rows.sort_unstable();
@@ -109,10 +116,20 @@ impl<'v> Wanted<'v> {
     }
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "rows taken are below the count, words are those of the vocabulary, and a row has at most `MAX_COLUMNS` numbers"
+)]
 fn fill(rows: &dyn Rows, taken: &[(usize, usize)], vocabulary: &Vocabulary, seed: u64) -> Result<InitialTable> {
     let (count, columns) = rows.shape();
     if taken.is_empty() {
         return Err(Error::new(ErrorKind::Request, "no word of the training data has a vector"));
+    }
+    if !(1..=MAX_COLUMNS).contains(&columns) || taken.iter().any(|&(row, _)| row >= count) {
+        return Err(Error::new(ErrorKind::Malformed, "vectors that no table can start from")
+            .expected(format!("a vector of 1 to {MAX_COLUMNS} numbers for each word"))
+            .found(format!("{count} of {columns}")));
     }
     let mut values = vec![0.0f32; vocabulary.len() * columns];
     let mut has_vector = vec![false; vocabulary.len()];
@@ -140,7 +157,7 @@ fn fill(rows: &dyn Rows, taken: &[(usize, usize)], vocabulary: &Vocabulary, seed
     let numbers = (taken.len() * columns) as f64;
     let deviation = (squares / numbers - (sum / numbers).powi(2)).max(0.0).sqrt();
     let mut normal = Normal::new(seed);
-    let words = values.chunks_exact_mut(columns).zip(has_vector).skip(PADDING as usize + 1);
+    let words = values.chunks_exact_mut(columns).zip(has_vector).skip(WORDS);
     for (row, _) in words.filter(|(_, has_vector)| !has_vector) {
         row.iter_mut().for_each(|value| *value = (normal.next() * deviation) as f32);
     }

@@ -1,5 +1,7 @@
 //! Words and their numbers.
 
+#![expect(clippy::arithmetic_side_effects, reason = "counts of words and lines of a text that stands in memory")]
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
