@@ -30,6 +30,9 @@ const CODES_EVERY: u64 = 3;
 /// Epochs at a constant rate that may bring nothing better before the training ends.
 pub(super) const PATIENCE: u64 = 5;
 
+/// Updates that those epochs have at least: a small data set takes many epochs to begin to learn.
+pub(super) const PATIENT_UPDATES: u64 = 450;
+
 /// Trains classifiers.
 pub(super) struct Classifiers<'a> {
     pub(super) data: &'a [DataSet],
@@ -139,6 +142,8 @@ impl Classifiers<'_> {
         patience: Option<u64>,
         seed: u64,
     ) -> Result<(Classifier, History)> {
+        let steps = data.train.len().div_ceil(super::BATCH).max(1) as u64;
+        let patience = patience.map(|epochs| epochs.max(PATIENT_UPDATES.div_ceil(steps)));
         let settings = FitSettings {
             optimizer: optimizer::find(&training.optimizer)?,
             schedule: schedule::find(&training.schedule)?,

@@ -191,17 +191,17 @@ mod tests {
 
     #[test]
     fn schedules_are_compared_on_the_first_architecture_at_one_reduction() {
-        for group in groups(&extent()) {
-            let others =
-                group.runs.iter().filter(|run| run.training.as_ref().is_some_and(|one| *one != Training::paper()));
-            let others: Vec<_> = others.collect();
-            assert_eq!(others.is_empty(), group.arch != "dan");
+        for arch in extent().archs {
+            let runs: Vec<Run> =
+                groups(&extent()).into_iter().filter(|group| group.arch == arch).flat_map(|group| group.runs).collect();
+            let others: Vec<_> =
+                runs.iter().filter(|run| run.training.as_ref().is_some_and(|one| *one != Training::paper())).collect();
+            assert_eq!(others.is_empty(), arch != "dan");
             assert!(others.iter().all(|run| run.method == ONLINE && run.reduction == Some(0.9)));
-            if group.arch == "dan" {
-                for schedule in SCHEDULES {
-                    let named = |run: &&&Run| run.training.as_ref().is_some_and(|one| one.schedule == schedule.name());
-                    assert!(others.iter().filter(named).count() >= 5, "{}", schedule.name());
-                }
+            for schedule in SCHEDULES.iter().filter(|_| arch == "dan") {
+                let named = |run: &&&Run| run.training.as_ref().is_some_and(|one| one.schedule == schedule.name());
+                // Two optimizers and three rates, for each data set and seed; the paper's own is one of them for CALR.
+                assert!(others.iter().filter(named).count() >= 5 * 4, "{}", schedule.name());
             }
         }
     }

@@ -41,7 +41,7 @@ pub use statistics::Summary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::train::data::Encoding;
-use classifiers::{Classifiers, PATIENCE};
+use classifiers::{Classifiers, PATIENCE, PATIENT_UPDATES};
 use data_set::DataSet;
 use journal::Journal;
 

@@ -3,7 +3,7 @@
 use super::charts::Chart;
 use crate::train::reproduce::claims::test_of;
 use crate::train::reproduce::findings::{Cell, ScheduleCell};
-use crate::train::reproduce::{BATCH, Experiment, MAX_TOKENS, PATIENCE, WITHIN};
+use crate::train::reproduce::{BATCH, Experiment, MAX_TOKENS, PATIENCE, PATIENT_UPDATES, WITHIN};
 
 /// A piece of a report.
 pub(super) enum Block<'e> {
@@ -57,8 +57,8 @@ fn what_was_run(experiment: &Experiment) -> Vec<Block<'_>> {
             experiment.workers
         ),
         format!(
-            "{0} epochs before the table is replaced (Adam, constant rate 1e-3; fewer where {PATIENCE} in a row were no \
-             better on dev) and {0} after it ({1}, {2}, largest rate {3:.0e}), batches of {BATCH}, {MAX_TOKENS} words of a \
+            "{0} epochs before the table is replaced (Adam, constant rate 1e-3; fewer where {PATIENCE} in a row, \
+             {PATIENT_UPDATES} updates or more, were no better on dev) and {0} after it ({1}, {2}, largest rate {3:.0e}), batches of {BATCH}, {MAX_TOKENS} words of a \
              sentence; what is compressed before training gets both",
             experiment.epochs, training.optimizer, training.schedule, training.max_lr
         ),
