@@ -136,12 +136,11 @@ mod tests {
     use super::*;
     use crate::codec::random::Random;
 
+    /// A matrix, by row and column.
+    type Entries<'a> = &'a dyn Fn(usize, usize) -> f32;
+
     /// Entry by entry, in doubles.
-    fn reference(
-        left: &dyn Fn(usize, usize) -> f32,
-        right: &dyn Fn(usize, usize) -> f32,
-        depth: usize,
-    ) -> impl Fn(usize, usize) -> f64 {
+    fn reference(left: Entries<'_>, right: Entries<'_>, depth: usize) -> impl Fn(usize, usize) -> f64 {
         move |i, j| (0..depth).map(|p| f64::from(left(i, p)) * f64::from(right(p, j))).sum()
     }
 
@@ -153,11 +152,11 @@ mod tests {
         {
             let mut draw = |count: usize| (0..count).map(|_| random.uniform() as f32 - 0.5).collect::<Vec<_>>();
             let (a, b) = (draw(rows * depth), draw(depth * columns));
-            let lefts: [(Left<'_>, &dyn Fn(usize, usize) -> f32); 2] = [
+            let lefts: [(Left<'_>, Entries<'_>); 2] = [
                 (Left::new(&a, depth), &|i, p| a[i * depth + p]),
                 (Left::transposed(&a, rows), &|i, p| a[p * rows + i]),
             ];
-            let rights: [(Right, &dyn Fn(usize, usize) -> f32); 2] = [
+            let rights: [(Right, Entries<'_>); 2] = [
                 (Right::new(&b, depth, columns), &|p, j| b[p * columns + j]),
                 (Right::transposed(&b, columns, depth), &|p, j| b[j * depth + p]),
             ];
