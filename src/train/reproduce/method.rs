@@ -38,7 +38,7 @@ pub enum Size {
     Whole,
     /// What each reduction leaves: as rank, or as bytes that the factor pair of that rank would take.
     Reduction,
-    /// The same, at [`CLAIMED`] alone: the codes are found for the whole table anew again and again.
+    /// The same, at the reduction of the claims alone: the codes are found for the whole table anew again and again.
     Claimed,
     /// Codes of this width, whatever they take.
     Bits(u32),
