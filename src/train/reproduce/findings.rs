@@ -222,7 +222,8 @@ fn schedules(extent: &Extent, entries: &[Entry]) -> Vec<ScheduleCell> {
                 .filter_map(|rates| best_rate(data, arch, &rates.into_values().collect::<Vec<_>>()))
                 .collect();
             cells.sort_by(|a, b| b.dev.mean.total_cmp(&a.dev.mean));
-            found.extend(cells);
+            // One way is no comparison: an architecture that is retrained by the paper's setting alone says nothing here.
+            found.extend(Some(cells).filter(|cells| cells.len() > 1).into_iter().flatten());
         }
     }
     found
@@ -335,6 +336,12 @@ mod tests {
         assert_eq!(names, [("calr", 1e-3), ("cosine", 1e-3)]);
         assert_eq!(found[1].rates, [1e-3, 1e-2]);
         assert!((found[1].test.mean - 35.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_schedule_that_has_no_rival_is_not_called_the_best() {
+        let alone = [entry(1, ONLINE, Some(0.9), Some(Training::paper()), 0.8, 1)];
+        assert!(Findings::of(&extent(), &alone).schedules.is_empty());
     }
 
     #[test]
