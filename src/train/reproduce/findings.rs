@@ -76,7 +76,7 @@ pub struct Absent {
 pub struct Findings {
     /// Methods, in the order of data sets, architectures, methods and reductions.
     pub cells: Vec<Cell>,
-    /// Schedules and optimizers, the best on dev first.
+    /// Schedules and optimizers, the best on dev first, where more than one way was tried.
     pub schedules: Vec<ScheduleCell>,
     /// The smallest embedding whose dev accuracy is within a point of the uncompressed one's, for each data set and
     /// architecture.
@@ -223,7 +223,9 @@ fn schedules(extent: &Extent, entries: &[Entry]) -> Vec<ScheduleCell> {
                 .collect();
             cells.sort_by(|a, b| b.dev.mean.total_cmp(&a.dev.mean));
             // One way is no comparison: an architecture that is retrained by the paper's setting alone says nothing here.
-            found.extend(Some(cells).filter(|cells| cells.len() > 1).into_iter().flatten());
+            if cells.len() > 1 {
+                found.extend(cells);
+            }
         }
     }
     found
