@@ -42,11 +42,9 @@ mod overlap;
 mod panels;
 mod product;
 mod residual;
-mod secular;
 mod spectrum;
 mod split;
 mod sweep;
-mod tear;
 mod transposed;
 
 pub use encode::{Factor, Pair, Round, Sink, Values};

@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{InstructionSet, Work};
+use crate::linalg::kernel::{InstructionSet, Work};
 
 /// Partial sums, in a fixed order whatever the instructions.
 const LANES: usize = 8;

@@ -1,0 +1,210 @@
+//! The symmetric eigendecomposition, in doubles, for the leading eigenpairs.
+//!
+//! Householder tridiagonalization, divide and conquer on the tridiagonal matrix, and the reflections applied to the
+//! leading vectors only (Golub and Van Loan, "Matrix Computations", 4th ed., 8.3 and 8.4).
+
+mod band;
+mod chase;
+mod direct;
+mod reflections;
+mod secular;
+mod staged;
+mod tear;
+
+use faer::{Mat, MatMut, Par};
+
+use super::frame::power_of_two;
+use crate::error::Result;
+
+/// Eigenvalues, descending, and the eigenvectors of the largest.
+pub(super) struct Eigen {
+    /// All of them; never negative.
+    pub(super) values: Vec<f64>,
+    /// Row `i` is the eigenvector of `values[i]`; as many rows as were asked for.
+    pub(super) vectors: Vec<f64>,
+}
+
+/// A symmetric tridiagonal matrix.
+struct Tridiagonal {
+    diagonal: Vec<f64>,
+    below: Vec<f64>,
+}
+
+/// The orthogonal matrix Q of a reduction of a matrix to `Q T Q^T` with a tridiagonal T.
+trait Rotation {
+    /// `vectors = Q vectors`.
+    fn apply(&self, vectors: MatMut<'_, f64>, parallel: Par);
+}
+
+/// The order from which on two stages are faster than one, as measured with one and with two threads.
+const STAGED: usize = 2048;
+
+/// Diagonals below the main one between the two stages. With fewer, the first stage multiplies by narrower matrices;
+/// with more, the second has more to do.
+const BAND: usize = 64;
+
+/// Degree of parallelism that `faer` is given. Its results depend on the degree, not on the threads there are, so the
+/// degree follows from the order alone; below the bound, one thread is faster.
+fn degree(order: usize) -> Par {
+    if order < 1024 { Par::Seq } else { Par::rayon(4) }
+}
+
+/// Decomposes the matrix whose lower triangle is given and whose eigenvalues are not negative, but for rounding.
+///
+/// # Errors
+/// Where an iteration does not converge, which is not known to happen for finite matrices.
+pub(super) fn leading(matrix: Mat<f64>, trace: f64, rank: usize) -> Result<Eigen> {
+    let band = (matrix.nrows() >= STAGED).then_some(BAND);
+    decompose(matrix, trace, rank, band)
+}
+
+/// Reduces in two stages where the width of the band between them is given.
+fn decompose(mut matrix: Mat<f64>, trace: f64, rank: usize, band: Option<usize>) -> Result<Eigen> {
+    let order = matrix.nrows();
+    if trace <= 0.0 || order == 1 {
+        return Ok(diagonal(order, trace.max(0.0), rank));
+    }
+    // The steps below are not invariant under scaling: far from one they lose digits.
+    let exponent = -(trace.log2().floor() as i32);
+    let scale = power_of_two(exponent);
+    matrix.col_iter_mut().for_each(|column| column.iter_mut().for_each(|entry| *entry *= scale));
+
+    let parallel = degree(order);
+    let (tridiagonal, rotation) = match band {
+        Some(width) => staged::reduce(matrix, width, parallel),
+        None => direct::reduce(matrix, parallel),
+    };
+    let [diagonal, below] =
+        [tridiagonal.diagonal, tridiagonal.below].map(|entries| entries.into_iter().map(kept).collect::<Vec<_>>());
+    let (values, mut vectors) = match rank {
+        0 => tear::whole(&diagonal, &below, false, parallel)?,
+        _ => tear::leading(&diagonal, &below, rank, parallel)?,
+    };
+    let values = values.iter().rev().map(|value| (value / scale).max(0.0)).collect();
+    if rank == 0 {
+        return Ok(Eigen { values, vectors: Vec::new() });
+    }
+    rotation.apply(vectors.as_mut(), parallel);
+    drop(rotation);
+    let rows = (0..rank).rev().flat_map(|j| vectors.col(j).iter().copied());
+    Ok(Eigen { values, vectors: rows.collect() })
+}
+
+/// An entry of the tridiagonal matrix of a trace near one, or zero where it is less than the rounding that made it.
+///
+/// The reduction of a matrix of low rank leaves noise below its last reflection, and noise of that noise after it, down
+/// to the smallest numbers there are; on such entries `faer` does not converge.
+fn kept(entry: f64) -> f64 {
+    if entry.abs() < 0.25 * f64::EPSILON { 0.0 } else { entry }
+}
+
+/// The decomposition of a matrix of order one or of zeros.
+fn diagonal(order: usize, first: f64, rank: usize) -> Eigen {
+    let mut values = vec![0.0; order];
+    values[0] = first;
+    let mut vectors = vec![0.0; rank * order];
+    vectors.iter_mut().step_by(order + 1).for_each(|entry| *entry = 1.0);
+    Eigen { values, vectors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `X X^T` for X of `[order, rank]`, where only every `step`-th row of X is not zero.
+    fn low_rank(order: usize, rank: usize, step: usize) -> Mat<f64> {
+        let noise = |i: usize| (i as f64 * 12.9898 + 4.1414).sin() * 43_758.545_3 % 1.0;
+        let x = Mat::from_fn(order, rank, |i, j| if i % step == 0 { noise(i * rank + j) } else { 0.0 });
+        &x * x.transpose()
+    }
+
+    #[test]
+    fn a_matrix_of_low_rank_has_its_few_eigenpairs_and_zeros() {
+        for (order, rank, step) in
+            [(40, 3, 1), (300, 8, 1), (300, 300, 20), (512, 600, 16), (700, 1, 1), (1100, 1000, 50)]
+        {
+            let matrix = low_rank(order, rank, step);
+            let trace = (0..order).map(|i| matrix[(i, i)]).sum();
+            let few = rank.min(order.div_ceil(step));
+            for (wanted, band) in [(1, None), (few, None), (order / 2, None), (few, Some(4)), (order / 2, Some(16))] {
+                let eigen = decompose(matrix.clone(), trace, wanted, band).unwrap();
+                let tail = eigen.values[few..].iter().fold(0.0, |largest: f64, &value| largest.max(value));
+                assert!(tail <= 1e-13 * trace, "{order}, rank {few}: {tail:e} beside {trace}");
+                for (j, vector) in eigen.vectors.chunks_exact(order).enumerate().take(few) {
+                    for i in (0..order).step_by(7) {
+                        let product: f64 = vector.iter().enumerate().map(|(k, entry)| matrix[(i, k)] * entry).sum();
+                        let residual = product - eigen.values[j] * vector[i];
+                        assert!(residual.abs() <= 1e-13 * trace, "{order}, rank {few}: {residual:e}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The order, and what is reduced.
+    fn reductions() -> impl Iterator<Item = (String, Mat<f64>, Option<usize>)> {
+        let noise = |i: usize| (i as f64 * 12.9898 + 4.1414).sin() * 43_758.545_3 % 1.0;
+        let orders = [2, 3, 4, 5, 16, 17, 64, 65, 130, 257, 600];
+        orders.into_iter().flat_map(move |order| {
+            let dense = Mat::from_fn(order, order, |i, j| noise(i.max(j) * order + i.min(j)));
+            let cases = [
+                ("dense", dense.clone()),
+                ("zero", Mat::zeros(order, order)),
+                ("identity", Mat::identity(order, order)),
+                ("graded", Mat::from_fn(order, order, |i, j| dense[(i, j)] * 10.0_f64.powf(-0.25 * (i + j) as f64))),
+                (
+                    "nearly the identity",
+                    Mat::from_fn(order, order, |i, j| dense[(i, j)] * 1e-150 + if i == j { 1.0 } else { 0.0 }),
+                ),
+                ("sparse", Mat::from_fn(order, order, |i, j| if (i + j) % 5 == 0 { dense[(i, j)] } else { 0.0 })),
+            ];
+            cases.into_iter().flat_map(move |(name, matrix)| {
+                [None, Some(2), Some(8), Some(64)]
+                    .map(|band| (format!("{name}, order {order}, band {band:?}"), matrix.clone(), band))
+            })
+        })
+    }
+
+    fn reduce(matrix: &Mat<f64>, band: Option<usize>) -> (Tridiagonal, Mat<f64>) {
+        let order = matrix.nrows();
+        let lower = Mat::from_fn(order, order, |i, j| if i < j { f64::NAN } else { matrix[(i, j)] });
+        let (tridiagonal, rotation) = match band {
+            Some(width) => staged::reduce(lower, width, Par::rayon(4)),
+            None => direct::reduce(lower, Par::Seq),
+        };
+        let mut q = Mat::<f64>::identity(order, order);
+        rotation.apply(q.as_mut(), Par::rayon(4));
+        (tridiagonal, q)
+    }
+
+    #[test]
+    fn reductions_are_orthogonal_and_undone_give_the_matrix_of_which_they_read_the_lower_triangle() {
+        for (name, matrix, band) in reductions() {
+            let order = matrix.nrows();
+            let (tridiagonal, q) = reduce(&matrix, band);
+            let overlap = q.transpose() * &q;
+            let tolerance = 1e-15 * (order + 10) as f64;
+            assert!((overlap - Mat::<f64>::identity(order, order)).norm_max() <= tolerance, "{name}");
+            let product = &matrix * &q;
+            let expected = Mat::from_fn(order, order, |i, j| {
+                let before = if j > 0 { q[(i, j - 1)] * tridiagonal.below[j - 1] } else { 0.0 };
+                let after = if j + 1 < order { q[(i, j + 1)] * tridiagonal.below[j] } else { 0.0 };
+                before + q[(i, j)] * tridiagonal.diagonal[j] + after
+            });
+            assert!((product - expected).norm_max() <= tolerance * matrix.norm_max(), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_stages_give_the_same_bits_with_any_number_of_threads() {
+        let matrix = low_rank(600, 700, 1);
+        let bits = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let (tridiagonal, q) = pool.install(|| reduce(&matrix, Some(16)));
+            let entries = tridiagonal.diagonal.into_iter().chain(tridiagonal.below);
+            entries.chain(q.col_iter().flat_map(|column| column.iter().copied())).map(f64::to_bits).collect::<Vec<_>>()
+        };
+        let one = bits(1);
+        assert!(one == bits(2) && one == bits(5));
+    }
+}
