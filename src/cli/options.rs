@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use rankfold::codec::{BlockType, Granularity, Options, RowWeights, Split, Symmetry, Variant};
+use rankfold::codec::{BlockType, Granularity, Options, Products, RowWeights, Split, Symmetry, Variant};
 use rankfold::tensor::Dtype;
 
 /// Heading of the options of `fixed-point`.
@@ -20,6 +20,11 @@ pub(crate) struct CodecArgs {
     /// Where the singular values go: half to each factor, all left (to A) or all right (to B)
     #[arg(long, value_enum, default_value_t)]
     split: SplitArg,
+
+    /// How `low-rank` multiplies singles: as they are (the same bytes on every processor), or as pairs of bfloat16 on the
+    /// matrix unit of a processor with AMX; the fastest that this machine has unless given
+    #[arg(long, value_enum)]
+    products: Option<ProductsArg>,
 
     /// How `low-rank-fixed` finds its factors: ours, or one of the paper's three
     #[arg(long, value_enum, default_value_t, help_heading = "Method low-rank-fixed")]
@@ -87,6 +92,7 @@ impl CodecArgs {
         Ok(Options {
             dtype: self.dtype.map(Dtype::from),
             split: self.split.into(),
+            products: self.products.map(Products::from).unwrap_or_default(),
             variant: self.variant.into(),
             left_bits: self.left_bits,
             right_bits: self.right_bits,
@@ -133,6 +139,21 @@ pub(crate) enum SplitArg {
     Balanced,
     Left,
     Right,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProductsArg {
+    Single,
+    Bf16x2,
+}
+
+impl From<ProductsArg> for Products {
+    fn from(products: ProductsArg) -> Self {
+        match products {
+            ProductsArg::Single => Products::Single,
+            ProductsArg::Bf16x2 => Products::Bf16x2,
+        }
+    }
 }
 
 impl From<FactorDtype> for Dtype {

@@ -10,7 +10,7 @@ use super::{
     Split, Table,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::linalg::{self, Factor, Factorization, Pair, Product, Values};
+use crate::linalg::{self, Factor, Factorization, Pair, Product, Products, Values};
 use crate::observe::Observer;
 use crate::plan::{check_rank, largest_saving_rank, rank_for_reduction};
 use crate::tensor::{Dtype, Precision, Rows, Store, TensorMeta};
@@ -76,7 +76,8 @@ impl Codec for LowRank {
         };
         let weights = options.weights_of(height)?;
         let weighted = WeightedRows::new(table.rows, weights.as_deref());
-        let factorization = linalg::factorize(&weighted, Some(max_rank), observer)?.of_weighted(weights);
+        let factorization =
+            linalg::factorize(&weighted, Some(max_rank), options.products, observer)?.of_weighted(weights);
         let spectrum = factorization.spectrum();
         let tails = spectrum.squared_errors();
         let points = ranks
@@ -123,6 +124,13 @@ struct Decomposed {
     split: Split,
 }
 
+impl Decomposed {
+    fn pair(&self, point: &Point) -> Result<Pair> {
+        let stored = if self.stored == Dtype::F64 { Precision::Double } else { Precision::Single };
+        Ok(Pair { rank: rank_of(&point.setting)?, split: self.split, stored })
+    }
+}
+
 impl Analysis for Decomposed {
     fn squared_norm(&self) -> f64 {
         self.factorization.spectrum().squared_norm
@@ -130,6 +138,10 @@ impl Analysis for Decomposed {
 
     fn points(&self) -> &[Point] {
         &self.points
+    }
+
+    fn products(&self, point: usize) -> Option<Products> {
+        self.factorization.products(&self.pair(self.point(point).ok()?).ok()?)
     }
 
     fn encode(
@@ -140,8 +152,7 @@ impl Analysis for Decomposed {
         observer: &dyn Observer,
     ) -> Result<Measured> {
         let point = self.point(point)?;
-        let stored = if self.stored == Dtype::F64 { Precision::Double } else { Precision::Single };
-        let pair = Pair { rank: rank_of(&point.setting)?, split: self.split, stored };
+        let pair = self.pair(point)?;
         let round = |values: Values<'_>, bytes: &mut Vec<u8>| {
             let stored = match values {
                 Values::Single(values) => f32::store(values, self.stored, bytes),

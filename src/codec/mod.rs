@@ -36,7 +36,7 @@ pub use product::ProductQuantization;
 pub use transform::Transform;
 pub use weights::RowWeights;
 
-pub use crate::linalg::{Measured, Split, Weighted};
+pub use crate::linalg::{Measured, Products, Split, Weighted};
 
 use std::sync::Arc;
 
@@ -89,6 +89,8 @@ pub struct Options {
     pub dtype: Option<Dtype>,
     /// How the singular values are divided between the factors.
     pub split: Split,
+    /// How products of singles are computed for a factor pair; the fastest unless given.
+    pub products: Products,
     /// How quantized factors are found.
     pub variant: Variant,
     /// Bits of the left quantized factor; chosen unless given.
@@ -275,6 +277,11 @@ pub trait Analysis {
                 .expected(format!("a number below {}", self.points().len()))
                 .found(index.to_string())
         })
+    }
+
+    /// What products of singles are computed with, where the bytes of a point depend on it.
+    fn products(&self, _point: usize) -> Option<Products> {
+        None
     }
 
     /// Encodes `rows`, those that were analyzed, at `points()[point]`: writes the parts to `sink`, and measures the

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::carrier::{Carrier, Placed};
 use super::{Finished, assembly, auto, config, layout, refuse_overlap, source, words};
 use crate::checkpoint::{Checkpoint, Selected, TensorId, is_weights};
-use crate::codec::{Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, PartSink, Point, Table};
+use crate::codec::{
+    Analysis, Codec, Demand, DirectTarget, Measured, Native, Options, PartSink, Point, Products, Table,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
 use crate::manifest::{
@@ -67,6 +69,25 @@ pub(super) struct Chosen<'c> {
     pub(super) point: usize,
     /// What lost against it, where several codecs competed.
     pub(super) runners_up: Vec<RunnerUp>,
+}
+
+/// What came of encoding a table.
+#[derive(Clone, Copy)]
+pub(super) struct Encoded {
+    pub(super) measured: Measured,
+    pub(super) products: Option<Products>,
+}
+
+impl Encoded {
+    fn by(
+        analysis: &dyn Analysis,
+        rows: &dyn Rows,
+        point: usize,
+        sink: &mut dyn PartSink,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        Ok(Encoded { measured: analysis.encode(rows, point, sink, observer)?, products: analysis.products(point) })
+    }
 }
 
 impl Chosen<'_> {
@@ -199,13 +220,13 @@ impl<'c> Prepared<'c> {
     /// Writes everything but the records of the output; gives the records of the files and of the tables.
     fn write_files(&self, directory: &Path, observer: &dyn Observer) -> Result<(Vec<FileRecord>, Vec<TableRecord>)> {
         let shards = self.shards(&self.points())?;
-        let mut errors = vec![None; self.tables.len()];
+        let mut encoded = vec![None; self.tables.len()];
         let mut files = Vec::new();
         for shard in &shards {
             let total = shard.tensors.iter().filter_map(|(meta, _)| meta.bytes()).sum();
             observer.stage("write", &shard.path.to_string_lossy(), total);
             let mut produce = |table: usize, sink: &mut dyn PartSink| {
-                errors[table] = Some(self.encode(&self.tables[table], sink, observer)?);
+                encoded[table] = Some(self.encode(&self.tables[table], sink, observer)?);
                 Ok(())
             };
             files.extend(shard.write(directory, &mut produce, observer)?);
@@ -221,9 +242,9 @@ impl<'c> Prepared<'c> {
         if self.carrier.is_some() {
             files.extend(words::write_tokenizer(self.checkpoint, directory)?);
         }
-        let tables = self.tables.iter().zip(errors);
+        let tables = self.tables.iter().zip(encoded);
         let slots = tables.zip(&placed.slots);
-        let tables = slots.filter_map(|((table, errors), slots)| Some(self.table_record(table, slots, errors?)));
+        let tables = slots.filter_map(|((table, encoded), slots)| Some(self.table_record(table, slots, encoded?)));
         let tables: Vec<_> = tables.collect();
         files.extend(self.write_config(directory, &tables, &files, &placed)?);
         files.extend(self.write_stub(directory)?);
@@ -231,20 +252,21 @@ impl<'c> Prepared<'c> {
         Ok((files, tables))
     }
 
-    fn encode(&self, table: &Chosen<'_>, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Measured> {
+    fn encode(&self, table: &Chosen<'_>, sink: &mut dyn PartSink, observer: &dyn Observer) -> Result<Encoded> {
         let meta = self.checkpoint.meta(table.id);
         let rows = table.rows.as_ref();
         let mut encode = || match &table.analysis {
-            Some(analysis) => analysis.encode(rows, table.point, sink, observer),
+            Some(analysis) => Encoded::by(analysis.as_ref(), rows, table.point, sink, observer),
             None => {
                 let view = Table { name: &meta.name, dtype: meta.dtype, rows };
                 let demand = Demand::Only(&table.point().setting);
                 let analysis = table.codec().analyze(&view, &self.request.options, demand, observer)?;
-                analysis.encode(rows, 0, sink, observer)
+                Encoded::by(analysis.as_ref(), rows, 0, sink, observer)
             }
         };
-        let measured = encode().map_err(|error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name))?;
+        let encoded = encode().map_err(|error| error.at(self.checkpoint.shard_path(table.id)).tensor(&meta.name))?;
         // What was minimized, and predicted.
+        let measured = encoded.measured;
         let found =
             measured.weighted.map_or(measured.relative_frobenius_error(), |sums| sums.relative_frobenius_error());
         match table.target {
@@ -255,7 +277,7 @@ impl<'c> Prepared<'c> {
                     .found(format!("{found}"))
                     .hint("store the factors in a wider dtype with `--dtype`, or allow a larger error"))
             }
-            _ => Ok(measured),
+            _ => Ok(encoded),
         }
     }
 

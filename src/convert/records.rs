@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::carrier::{LOADER, Slot};
-use super::compress::{Chosen, Prepared};
-use crate::codec::Measured;
+use super::compress::{Chosen, Encoded, Prepared};
+use crate::codec::Products;
 use crate::manifest::{Errors, TableRecord};
 use crate::plan::TablePlan;
 use crate::tensor::TensorMeta;
@@ -42,8 +42,9 @@ impl Prepared<'_> {
         }
     }
 
-    pub(super) fn table_record(&self, table: &Chosen<'_>, slots: &[Slot], measured: Measured) -> TableRecord {
+    pub(super) fn table_record(&self, table: &Chosen<'_>, slots: &[Slot], encoded: Encoded) -> TableRecord {
         let (meta, point) = (self.checkpoint.meta(table.id), table.point());
+        let Encoded { measured, products } = encoded;
         TableRecord {
             name: meta.name.clone(),
             shape: shape_of(meta),
@@ -63,6 +64,7 @@ impl Prepared<'_> {
                 weighted_relative_frobenius: measured.weighted.map(|sums| sums.relative_frobenius_error()),
                 max_absolute: measured.max_absolute_error,
             },
+            products: products.filter(|&products| products != Products::Single).map(|products| products.name().into()),
             runners_up: table.runners_up.clone(),
         }
     }

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::element::Element;
-use super::kernel::{InstructionSet, Kernel, TILE_ROWS};
+use super::kernel::InstructionSet;
 use super::loops::{Norms, Spread};
 use super::measured::{Measured, Weighted};
+use super::operand;
 use super::panels::padded;
 use super::residual::Subtrahend;
 use crate::error::Result;
@@ -35,7 +36,7 @@ pub(super) trait Job<T>: Sync {
     }
 
     /// Writes the block's rows of A, `[rows, k]`, as they are stored, and their bytes if those are wanted.
-    fn left(&self, kernel: Kernel<T>, block: &mut Block<T>) -> Result<()>;
+    fn left(&self, block: &mut Block<T>) -> Result<()>;
 }
 
 /// One block at work.
@@ -48,6 +49,8 @@ pub(super) struct Block<T> {
     pub(super) left: Buffer<T>,
     /// Room for A with padding.
     pub(super) scratch: Buffer<T>,
+    /// Room for what products make of their left operand.
+    pub(super) operand: operand::Scratch,
     pub(super) bytes: Vec<u8>,
     rows: Vec<T>,
     outcome: Result<Sums>,
@@ -64,13 +67,14 @@ struct Sums {
 
 impl<T: Element> Block<T> {
     fn new(rows: usize, columns: usize, stride: usize, rank: usize) -> Self {
-        let rows = padded(rows.min(ROWS), TILE_ROWS);
+        let rows = padded(rows.min(ROWS), operand::ROWS);
         Block {
             range: 0..0,
             table: Buffer::zeros(rows * stride),
             stride,
             left: Buffer::zeros(rows * rank),
-            scratch: Buffer::zeros(rows * padded(rank, T::TILE_COLUMNS)),
+            scratch: Buffer::zeros(rows * (rank + T::TILE_COLUMNS)),
+            operand: operand::Scratch::new(),
             bytes: Vec::new(),
             rows: vec![T::ZERO; READ * columns],
             outcome: Ok(Sums::default()),
@@ -82,11 +86,11 @@ impl<T: Element> Block<T> {
         self.table.len() / self.stride
     }
 
-    fn run(&mut self, table: &dyn Rows, job: &dyn Job<T>, kernel: Kernel<T>) {
-        self.outcome = self.compute(table, job, kernel);
+    fn run(&mut self, table: &dyn Rows, job: &dyn Job<T>) {
+        self.outcome = self.compute(table, job);
     }
 
-    fn compute(&mut self, table: &dyn Rows, job: &dyn Job<T>, kernel: Kernel<T>) -> Result<Sums> {
+    fn compute(&mut self, table: &dyn Rows, job: &dyn Job<T>) -> Result<Sums> {
         let columns = table.shape().1;
         let scale = T::nearest(job.subtrahend().table_scale());
         let set = InstructionSet::best();
@@ -106,8 +110,8 @@ impl<T: Element> Block<T> {
         }
         let (squared_norm, _) = set.run(Norms(&self.table));
         let weighted_norm = self.weighted_square(job);
-        job.left(kernel, self)?;
-        job.subtrahend().subtract(kernel, self);
+        job.left(self)?;
+        job.subtrahend().subtract(self);
         let (squared_error, largest_error) = set.run(Norms(&self.table));
         let weighted = Weighted { squared_norm: weighted_norm, squared_error: self.weighted_square(job) };
         Ok(Sums { squared_norm, squared_error, largest_error, weighted })
@@ -133,7 +137,6 @@ pub(super) fn stream<T: Element>(
 ) -> Result<Measured> {
     let (count, columns) = rows.shape();
     let (stride, rank) = (job.subtrahend().stride(), job.subtrahend().rank());
-    let kernel = Kernel::<T>::best();
     let blocks = count.div_ceil(ROWS);
     let wave = wave_len::<T>(columns, stride, rank).min(blocks);
     let mut computing: Vec<_> = (0..wave).map(|_| Block::<T>::new(count, columns, stride, rank)).collect();
@@ -150,7 +153,7 @@ pub(super) fn stream<T: Element>(
         }
         let now = &mut computing[..present];
         rayon::in_place_scope(|scope| {
-            scope.spawn(|_| now.par_iter_mut().with_max_len(1).for_each(|block| block.run(rows, job, kernel)));
+            scope.spawn(|_| now.par_iter_mut().with_max_len(1).for_each(|block| block.run(rows, job)));
             collect(&mut finished[..pending], columns, &mut sums, sink, observer)
         })?;
         std::mem::swap(&mut computing, &mut finished);

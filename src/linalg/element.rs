@@ -34,6 +34,12 @@ pub(crate) trait Element: Lane {
     /// `(self * scale) - shift`.
     fn place(self, scale: Self, shift: Self) -> Self;
 
+    /// The numbers where they are singles; none where they are not.
+    fn singles(values: &[Self]) -> &[f32];
+
+    /// Likewise.
+    fn singles_mut(values: &mut [Self]) -> &mut [f32];
+
     /// The numbers as what a caller rounds them in.
     fn values(values: &mut [Self]) -> Values<'_>;
 
@@ -42,7 +48,7 @@ pub(crate) trait Element: Lane {
 }
 
 macro_rules! element {
-    ($lane:ty, $precision:ident, $limit:literal, $exponent:literal, $read:ident) => {
+    ($lane:ty, $precision:ident, $values:ident => $singles:expr, $limit:literal, $exponent:literal, $read:ident) => {
         impl Element for $lane {
             const ZERO: Self = 0.0;
             const LIMIT: f64 = $limit;
@@ -68,6 +74,14 @@ macro_rules! element {
                 self * scale - shift
             }
 
+            fn singles($values: &[Self]) -> &[f32] {
+                $singles
+            }
+
+            fn singles_mut($values: &mut [Self]) -> &mut [f32] {
+                $singles
+            }
+
             fn values(values: &mut [Self]) -> Values<'_> {
                 Values::$precision(values)
             }
@@ -81,5 +95,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, Single, 1e12, 126, read_f32);
-element!(f64, Double, 1e100, 1000, read_f64);
+element!(f32, Single, values => values, 1e12, 126, read_f32);
+element!(f64, Double, _values => Default::default(), 1e100, 1000, read_f64);

@@ -2,10 +2,11 @@
 
 use super::block::{Block, Job, stream};
 use super::element::Element;
-use super::factorize::{Factorization, SINGLE_IS_ENOUGH};
-use super::kernel::{InstructionSet, Kernel};
+use super::factorize::Factorization;
+use super::kernel::InstructionSet;
 use super::loops::Gather;
 use super::measured::Measured;
+use super::operand::Operand;
 use super::panels::Panels;
 use super::residual::Subtrahend;
 use super::split::Split;
@@ -57,7 +58,7 @@ impl Factorization {
     /// factors as `round` left them.
     ///
     /// Products are of singles with sums in doubles, unless the table or the stored dtype needs doubles, or unless
-    /// the pair drops less than 1e-2 of the norm, where the rounding of singles would show in the error.
+    /// the pair drops less than 1e-2 of the norm (2e-2 for [`Products::Bf16x2`](super::Products)), where the rounding of singles would show in the error.
     ///
     /// The observer's unit is an entry of the table.
     ///
@@ -80,11 +81,10 @@ impl Factorization {
         if rows.shape() != self.shape() {
             return Err(Error::new(ErrorKind::Request, "the table is not the one that was factorized"));
         }
-        let exact = rows.precision() == Precision::Double || pair.stored == Precision::Double;
-        if exact || self.spectrum().relative_frobenius_error(pair.rank) < SINGLE_IS_ENOUGH {
-            self.encode_in::<f64>(rows, pair, round, sink, observer)
-        } else {
+        if self.in_singles(pair) {
             self.encode_in::<f32>(rows, pair, round, sink, observer)
+        } else {
+            self.encode_in::<f64>(rows, pair, round, sink, observer)
         }
     }
 
@@ -103,7 +103,7 @@ impl Factorization {
         let vectors = self.right_vectors().map(|vectors| {
             let mut panels = Panels::<T>::zeros(columns, pair.rank);
             panels.fill_columns(|column, row| T::nearest(vectors[column * columns + row]));
-            panels
+            Operand::new(panels, self.asked_products())
         });
         let job = Encode { factorization: self, left_powers, vectors, subtrahend, round };
         stream(rows, &job, &mut |bytes| sink(Factor::Left, bytes), observer)
@@ -138,7 +138,7 @@ impl Factorization {
                 }
             }
         }
-        Ok(Subtrahend::new(panels, exponent))
+        Ok(Subtrahend::new(panels, exponent, self.asked_products()))
     }
 }
 
@@ -146,7 +146,7 @@ impl Factorization {
 struct Encode<'a, T> {
     factorization: &'a Factorization,
     left_powers: Vec<f64>,
-    vectors: Option<Panels<T>>,
+    vectors: Option<Operand<T>>,
     subtrahend: Subtrahend<T>,
     round: Round<'a>,
 }
@@ -160,16 +160,17 @@ impl<T: Element> Job<T> for Encode<'_, T> {
         &self.subtrahend
     }
 
-    fn left(&self, kernel: Kernel<T>, block: &mut Block<T>) -> Result<()> {
+    fn left(&self, block: &mut Block<T>) -> Result<()> {
         let rank = self.left_powers.len();
-        let Block { range, table, stride, left, scratch, bytes, .. } = block;
+        let Block { range, table, stride, left, scratch, operand, bytes, .. } = block;
         let count = range.len();
         match &self.vectors {
             Some(vectors) => {
                 let padded = vectors.padded_columns();
-                let rows = scratch.len() / padded;
+                let rows = table.len() / *stride;
+                let scratch = &mut scratch[..rows * padded];
                 scratch.fill(T::ZERO);
-                vectors.multiply(kernel, rows, table, *stride, scratch);
+                vectors.multiply(rows, table, *stride, scratch, operand);
                 InstructionSet::best().run(Gather {
                     rows: scratch,
                     stride: padded,

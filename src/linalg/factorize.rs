@@ -5,24 +5,16 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::eigen::{self, Eigen};
 use super::element::Element;
+use super::encode::Pair;
 use super::frame::power_of_two;
 use super::gram::{Gram, gram};
+use super::products::{MANY, Products};
 use super::spectrum::Spectrum;
 use super::split::Split;
 use super::transposed::Transposed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
-
-/// Below this share of the norm, what is dropped is too small to be told from the rounding of products of singles.
-///
-/// With `rho` the relative error of the approximation and `e` the rounding of the Gram matrix (about 4e-9), the
-/// excess over the optimum is about `(e / rho^2)^2`: 2e-9 at this bound.
-pub(super) const SINGLE_IS_ENOUGH: f64 = 1e-2;
-
-/// Products that are summed into an entry of the Gram matrix before the rounding of singles averages out. The Gram
-/// matrix of a smaller table is cheap, so it is computed with doubles.
-const MANY: usize = 2048;
 
 /// Rows that the wide case projects at a time.
 const BLOCK: usize = 256;
@@ -36,6 +28,11 @@ pub struct Factorization {
     exponent: i32,
     basis: Basis,
     weights: Option<Vec<f64>>,
+    products: Products,
+    /// Of the table.
+    precision: Precision,
+    /// Whether products of singles were enough for the Gram matrix.
+    single: bool,
 }
 
 /// Orthonormal vectors on the smaller side of the table.
@@ -53,22 +50,28 @@ enum Basis {
 /// holds no finite number, or where the squared norm leaves the range of a double;
 /// [`ErrorKind::Interrupted`] where the observer says so.
 pub fn spectrum(rows: &dyn Rows, observer: &dyn Observer) -> Result<Spectrum> {
-    Ok(decompose(rows, None, 0, observer)?.0)
+    Ok(decompose(rows, None, 0, Products::default(), observer)?.spectrum)
 }
 
 /// The singular values and the singular vectors for every rank up to `max_rank`, or up to `min(V, d)`.
 ///
-/// The Gram matrix is computed with products of singles, unless the table holds doubles, has fewer than 2,048 rows
-/// and columns, or unless what rank `max_rank` drops (at most the largest rank whose factors are smaller than the
-/// table) is below 1e-2 of the norm: then with products of doubles.
+/// The Gram matrix is computed with products of singles, as `products` says, unless the table holds doubles, has fewer
+/// than 2,048 rows and columns, or unless what rank `max_rank` drops (at most the largest rank whose factors are smaller
+/// than the table) is below 1e-2 of the norm, 2e-2 for [`Products::Bf16x2`]: then with products of doubles.
 ///
 /// # Errors
-/// Those of [`spectrum`].
-pub fn factorize(rows: &dyn Rows, max_rank: Option<usize>, observer: &dyn Observer) -> Result<Factorization> {
+/// Those of [`spectrum`]; [`ErrorKind::Request`] for products that this machine does not have.
+pub fn factorize(
+    rows: &dyn Rows,
+    max_rank: Option<usize>,
+    products: Products,
+    observer: &dyn Observer,
+) -> Result<Factorization> {
     let shape @ (height, width) = rows.shape();
     let smaller = height.min(width);
     let rank = max_rank.map_or(smaller, |rank| rank.min(smaller));
-    let (spectrum, eigen, exponent) = decompose(rows, max_rank, rank, observer)?;
+    let products = products.of_table(shape)?;
+    let Decomposition { spectrum, eigen, exponent, single } = decompose(rows, max_rank, rank, products, observer)?;
     let mut vectors = eigen.vectors;
     let basis = if height >= width {
         orient(&mut vectors, width, None);
@@ -78,30 +81,56 @@ pub fn factorize(rows: &dyn Rows, max_rank: Option<usize>, observer: &dyn Observ
         orient(&mut projected, width, Some((&mut vectors, height)));
         Basis::Left { vectors, projected }
     };
-    Ok(Factorization { shape, spectrum, rank, exponent, basis, weights: None })
+    Ok(Factorization {
+        shape,
+        spectrum,
+        rank,
+        exponent,
+        basis,
+        weights: None,
+        products,
+        precision: rows.precision(),
+        single,
+    })
 }
 
-/// Eigenvalues of the smaller Gram matrix, `rank` eigenvectors, and the exponent of the scale.
+/// What is known of the smaller Gram matrix.
+struct Decomposition {
+    spectrum: Spectrum,
+    /// With as many eigenvectors as were asked for.
+    eigen: Eigen,
+    /// Of the scale.
+    exponent: i32,
+    single: bool,
+}
+
 fn decompose(
     rows: &dyn Rows,
     max_rank: Option<usize>,
     rank: usize,
+    products: Products,
     observer: &dyn Observer,
-) -> Result<(Spectrum, Eigen, i32)> {
+) -> Result<Decomposition> {
     let (height, width) = rows.shape();
     check_entries(rows)?;
+    // The Gram matrix of a smaller table is cheap, so it is computed with doubles.
     if rows.precision() == Precision::Single && height.max(width) >= MANY {
-        let gram = smaller_gram::<f32>(rows, observer)?;
-        let centered = gram.centered_trace;
-        let (trace, exponent) = (gram.trace, gram.exponent);
-        let eigen = eigen::leading(gram.matrix, trace, rank)?;
-        if single_is_enough(&eigen.values, centered, (height, width), max_rank) {
-            return Ok((unscale(&eigen.values, trace, exponent)?, eigen, exponent));
+        let gram = smaller_gram::<f32>(rows, products, observer)?;
+        let dropped = products.enough() * products.enough() * gram.centered_trace;
+        let decomposition = Decomposition::of(gram, rank, true)?;
+        if single_is_enough(&decomposition.eigen.values, dropped, (height, width), max_rank) {
+            return Ok(decomposition);
         }
     }
-    let gram = smaller_gram::<f64>(rows, observer)?;
-    let eigen = eigen::leading(gram.matrix, gram.trace, rank)?;
-    Ok((unscale(&eigen.values, gram.trace, gram.exponent)?, eigen, gram.exponent))
+    Decomposition::of(smaller_gram::<f64>(rows, products, observer)?, rank, false)
+}
+
+impl Decomposition {
+    fn of(gram: Gram, rank: usize, single: bool) -> Result<Self> {
+        let (trace, exponent) = (gram.trace, gram.exponent);
+        let eigen = eigen::leading(gram.matrix, trace, rank)?;
+        Ok(Decomposition { spectrum: unscale(&eigen.values, trace, exponent)?, eigen, exponent, single })
+    }
 }
 
 /// Refuses a table without entries.
@@ -114,21 +143,25 @@ pub(crate) fn check_entries(rows: &dyn Rows) -> Result<()> {
     }
 }
 
-fn smaller_gram<T: Element>(rows: &dyn Rows, observer: &dyn Observer) -> Result<Gram> {
+fn smaller_gram<T: Element>(rows: &dyn Rows, products: Products, observer: &dyn Observer) -> Result<Gram> {
     let (height, width) = rows.shape();
-    if height >= width { gram::<T>(rows, observer) } else { gram::<T>(&Transposed::<T>::read(rows)?, observer) }
+    if height >= width {
+        gram::<T>(rows, products, observer)
+    } else {
+        gram::<T>(&Transposed::<T>::read(rows)?, products, observer)
+    }
 }
 
-/// Whether what is dropped stands out from the rounding; see [`SINGLE_IS_ENOUGH`].
-fn single_is_enough(values: &[f64], centered: f64, (height, width): (usize, usize), max_rank: Option<usize>) -> bool {
+/// Whether what is dropped is at least `bound`, and so stands out from the rounding; see [`Products::enough`].
+fn single_is_enough(values: &[f64], bound: f64, (height, width): (usize, usize), max_rank: Option<usize>) -> bool {
     // Ranks from here on store more than the table, so nobody asks for them.
     let useful = (height as u128 * width as u128 / (height as u128 + width as u128)) as usize;
     let rank = max_rank.unwrap_or(useful).min(useful).max(1);
-    if centered == 0.0 || rank >= values.len() {
+    if bound == 0.0 || rank >= values.len() {
         return true;
     }
     let dropped: f64 = values.iter().skip(rank).rev().sum();
-    dropped >= SINGLE_IS_ENOUGH * SINGLE_IS_ENOUGH * centered
+    dropped >= bound
 }
 
 /// Eigenvalues of the scaled table as squared singular values of the table.
@@ -221,6 +254,22 @@ impl Factorization {
     /// the inverse of the scaling, and errors are measured with the weights too.
     pub(crate) fn of_weighted(self, weights: Option<Vec<f64>>) -> Self {
         Factorization { weights, ..self }
+    }
+
+    /// What products of singles were and are computed with on the way to `pair`, if there are any.
+    pub fn products(&self, pair: &Pair) -> Option<Products> {
+        (self.single || self.in_singles(pair)).then_some(self.products)
+    }
+
+    /// Whether singles do for A and the error of `pair`.
+    pub(super) fn in_singles(&self, pair: &Pair) -> bool {
+        self.precision == Precision::Single
+            && pair.stored == Precision::Single
+            && self.spectrum.relative_frobenius_error(pair.rank) >= self.products.enough()
+    }
+
+    pub(super) fn asked_products(&self) -> Products {
+        self.products
     }
 
     pub(super) fn weights(&self) -> Option<&[f64]> {

@@ -74,6 +74,23 @@ impl<T: Element> Work for AddTo<'_, T> {
     }
 }
 
+/// Adds the squares of rows to the sums of their columns.
+pub(super) struct AddSquares<'a, T> {
+    pub(super) rows: &'a [T],
+    pub(super) sums: &'a mut [f64],
+}
+
+impl<T: Element> Work for AddSquares<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for row in self.rows.chunks_exact(self.sums.len()) {
+            self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value.double() * value.double());
+        }
+    }
+}
+
 /// Copies rows, scaled, to where rows are further apart; what lies between becomes zero.
 pub(super) struct Spread<'a, T> {
     pub(super) rows: &'a [T],
@@ -168,6 +185,7 @@ mod tests {
         assert!(set.run(Place { rows: &mut rows, shift: &numbers[..51], scale: 0.3, sums: &mut sums }));
         let largest = set.run(Survey { rows: &rows, sums: &mut sums, largest: 0.1 });
         set.run(AddTo { sums: &mut sums, terms: &rows });
+        set.run(AddSquares { rows: &rows, sums: &mut sums });
         let mut spread = vec![9.0; 7 * 56];
         set.run(Spread { rows: &rows, columns: 51, scale: 0.7, out: &mut spread, stride: 56 });
         let norms = set.run(Norms(&spread));

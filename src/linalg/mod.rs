@@ -14,17 +14,22 @@
 //! products of doubles, and A and the error as well. Doubles go down to about `rho = 1e-7`; below that, stored factors
 //! of singles have a larger error of their own, `2e-7`.
 //!
+//! On a processor with a matrix unit, products of singles are three of numbers of 8 bits each ([`Products::Bf16x2`]).
+//! There `e` is about 2.3e-8, the bound for `rho` is 2e-2, and what the products leave out of the diagonal, where it is
+//! never negative, is put right by sums of squares in doubles. Tables of fewer than 2,048 rows and columns do without.
+//!
 //! A table of doubles is computed in doubles throughout. Numbers are moved near magnitude one by a power of two, so that
 //! neither squares nor the eigendecomposition feel the scale of the table.
 //!
 //! # What is promised of the bits
-//! The result does not depend on the number of threads: all sums have a fixed order. The products give the same bits
-//! with AVX-512, AVX2 and plain Rust; the eigendecomposition is `faer`'s in part, whose bits may differ between
-//! processors.
+//! The result does not depend on the number of threads: all sums have a fixed order. [`Products::Single`] gives the same
+//! bits with AVX-512, AVX2 and plain Rust, [`Products::Bf16x2`] others; the eigendecomposition is `faer`'s in part, whose
+//! bits may differ between processors.
 //!
 //! # Memory
 //! Beyond the table, at most three matrices of `d` x `d` doubles and 64 MiB.
 
+mod amx;
 mod block;
 mod bound;
 mod buffer;
@@ -38,9 +43,11 @@ mod kernel;
 mod loops;
 mod measured;
 mod nearest;
+mod operand;
 mod overlap;
 mod panels;
 mod product;
+mod products;
 mod residual;
 mod spectrum;
 mod split;
@@ -60,6 +67,7 @@ pub use overlap::eigenspace_overlap;
 #[cfg(feature = "train")]
 pub(crate) use panels::Panels;
 pub use product::Product;
+pub use products::Products;
 pub use residual::measure;
 pub use spectrum::Spectrum;
 pub use split::Split;

@@ -8,6 +8,7 @@ use faer::{Accum, Mat, MatRef, Par};
 use super::eigen::{self, Eigen};
 use super::factorize::check_entries;
 use super::gram::gram;
+use super::products::Products;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
@@ -34,7 +35,7 @@ pub fn eigenspace_overlap(one: &dyn Rows, other: &dyn Rows, observer: &dyn Obser
             .expected(format!("{height} rows"))
             .found(found.to_string()));
     }
-    let gram = gram::<f64>(&Beside { one, other }, observer)?.matrix;
+    let gram = gram::<f64>(&Beside { one, other }, Products::Single, observer)?.matrix;
     let left = Side::new(gram.as_ref().submatrix(0, 0, width, width), one.precision())?;
     let right = Side::new(gram.as_ref().submatrix(width, width, columns, columns), other.precision())?;
     if left.rank.max(right.rank) == 0 {

@@ -51,6 +51,12 @@ impl<T: Element> Panels<T> {
         panels
     }
 
+    /// One entry.
+    pub(super) fn get(&self, row: usize, column: usize) -> T {
+        let width = T::TILE_COLUMNS;
+        self.data[(column / width * self.depth + row) * width + column % width]
+    }
+
     /// Sets one entry.
     pub(super) fn set(&mut self, row: usize, column: usize, value: T) {
         let width = T::TILE_COLUMNS;
@@ -85,6 +91,11 @@ impl<T: Element> Panels<T> {
     /// Rows.
     pub(crate) fn depth(&self) -> usize {
         self.depth
+    }
+
+    /// Columns.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
     }
 
     /// Columns with the padding: the distance of rows that [`Panels::multiply`] writes, where what is beyond the columns

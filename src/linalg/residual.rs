@@ -2,13 +2,15 @@
 
 use super::block::{Block, Job, stream};
 use super::element::Element;
-use super::factorize::{SINGLE_IS_ENOUGH, check_entries};
+use super::factorize::check_entries;
 use super::frame::{Frame, power_of_two};
-use super::kernel::{InstructionSet, Kernel};
+use super::kernel::InstructionSet;
 use super::loops::Scale;
 use super::measured::Measured;
+use super::operand::Operand;
 use super::panels::Panels;
 use super::product::panels;
+use super::products::Products;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
@@ -19,14 +21,14 @@ const NEAR: i32 = 30;
 /// What is taken from the table: `-B 2^q`, and the `p` by which A has to be scaled so that A B becomes
 /// `A B 2^exponent`, the scale of the table.
 pub(super) struct Subtrahend<T> {
-    panels: Panels<T>,
+    right: Operand<T>,
     exponent: i32,
     left_scale: f64,
 }
 
 impl<T: Element> Subtrahend<T> {
     /// From B, `[k, d]`, and the exponent of the table's scale.
-    pub(super) fn new(mut panels: Panels<T>, exponent: i32) -> Self {
+    pub(super) fn new(mut panels: Panels<T>, exponent: i32, products: Products) -> Self {
         let largest = panels.largest();
         let right = if largest > 0.0 && largest.is_finite() { -(largest.log2().floor() as i32) } else { 0 };
         // Both scales have to be numbers of T, whatever the split made of the magnitudes; where B can take all of
@@ -34,7 +36,7 @@ impl<T: Element> Subtrahend<T> {
         let right = if (right - exponent).abs() <= NEAR { exponent } else { right.clamp(-126, 126) };
         let scale = -power_of_two(right);
         panels.map(|value| T::nearest(value.double() * scale));
-        Subtrahend { panels, exponent, left_scale: power_of_two(exponent - right) }
+        Subtrahend { right: Operand::new(panels, products), exponent, left_scale: power_of_two(exponent - right) }
     }
 
     /// `2^exponent`.
@@ -43,27 +45,28 @@ impl<T: Element> Subtrahend<T> {
     }
 
     pub(super) fn rank(&self) -> usize {
-        self.panels.depth()
+        self.right.depth()
     }
 
     /// Distance between rows of a block of the table.
     pub(super) fn stride(&self) -> usize {
-        self.panels.padded_columns()
+        self.right.padded_columns()
     }
 
     /// Turns the block's scaled rows of the table into those of the residual; scales its rows of A on the way.
-    pub(super) fn subtract(&self, kernel: Kernel<T>, block: &mut Block<T>) {
+    pub(super) fn subtract(&self, block: &mut Block<T>) {
         if self.left_scale != 1.0 {
             InstructionSet::best().run(Scale { values: &mut block.left, scale: self.left_scale });
         }
-        self.panels.multiply(kernel, block.padded_rows(), &block.left, self.rank(), &mut block.table);
+        let rows = block.padded_rows();
+        self.right.multiply(rows, &block.left, self.rank(), &mut block.table, &mut block.operand);
     }
 }
 
 /// Measures `left` (A, `[V, k]`) times `right` (B transposed, `[d, k]`) against `rows`.
 ///
-/// Products are of singles with sums in doubles where everything is held in singles; where the error then comes out
-/// below 1e-2 of the norm, it is measured again in doubles, since the rounding of singles would show in it.
+/// Products are of singles, computed as is fastest here, with sums in doubles where everything is held in singles; where
+/// the error then comes out below 1e-2 of the norm (2e-2 on a matrix unit), it is measured again in doubles, since the rounding of singles would show in it.
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] where the shapes do not fit; [`ErrorKind::NonFinite`] with the first row and column of
@@ -78,22 +81,24 @@ pub fn measure(rows: &dyn Rows, left: &dyn Rows, right: &dyn Rows, observer: &dy
     }
     check_entries(rows)?;
     if [rows, left, right].iter().all(|rows| rows.precision() == Precision::Single) {
-        let measured = measure_in::<f32>(rows, left, right, observer)?;
-        if measured.relative_frobenius_error() >= SINGLE_IS_ENOUGH {
+        let products = Products::default().of_table(rows.shape())?;
+        let measured = measure_in::<f32>(rows, left, right, products, observer)?;
+        if measured.relative_frobenius_error() >= products.enough() {
             return Ok(measured);
         }
     }
-    measure_in::<f64>(rows, left, right, observer)
+    measure_in::<f64>(rows, left, right, Products::Single, observer)
 }
 
 fn measure_in<T: Element>(
     rows: &dyn Rows,
     left: &dyn Rows,
     right: &dyn Rows,
+    products: Products,
     observer: &dyn Observer,
 ) -> Result<Measured> {
     let exponent = Frame::<T>::scan(rows, observer)?.exponent;
-    let job = Stored { left, subtrahend: Subtrahend::new(panels::<T>(right)?, exponent) };
+    let job = Stored { left, subtrahend: Subtrahend::new(panels::<T>(right)?, exponent, products) };
     stream(rows, &job, &mut |_| Ok(()), observer)
 }
 
@@ -108,7 +113,7 @@ impl<T: Element> Job<T> for Stored<'_, T> {
         &self.subtrahend
     }
 
-    fn left(&self, _kernel: Kernel<T>, block: &mut Block<T>) -> Result<()> {
+    fn left(&self, block: &mut Block<T>) -> Result<()> {
         let count = block.range.len() * self.subtrahend.rank();
         T::read(self.left, block.range.clone(), &mut block.left[..count])
     }

@@ -3,7 +3,7 @@
 //! Prints one JSON line a run: seconds of the whole and of its two passes over the table, and the rates of the passes in
 //! GF/s with symmetric work counted once. `tests/bench/factorize.py` makes the tables, runs this in turns with the other
 //! routes, and compares. With a sixth argument, writes A and B transposed to `ARGUMENT.a` and `ARGUMENT.b` after the timed
-//! runs.
+//! runs. `PRODUCTS=single` keeps it from the matrix unit.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use rankfold::codec::Split;
-use rankfold::linalg::{self, Factor, Pair, Values};
+use rankfold::linalg::{self, Factor, Pair, Products, Values};
 use rankfold::observe::{Observer, Silent};
 use rankfold::tensor::{Dtype, MappedRows, Precision, Rows};
 use rustix::time::{ClockId, clock_gettime};
@@ -68,7 +68,11 @@ fn processor_time() -> f64 {
 fn run(table: &MappedRows<'_>, pair: &Pair) -> anyhow::Result<[Vec<u8>; 2]> {
     let (start, processor) = (Instant::now(), processor_time());
     let gram = Marks::default();
-    let factorization = linalg::factorize(table, Some(pair.rank), &gram)?;
+    let products = match std::env::var("PRODUCTS").as_deref() {
+        Ok("single") => Products::Single,
+        _ => Products::default(),
+    };
+    let factorization = linalg::factorize(table, Some(pair.rank), products, &gram)?;
     let factorized = start.elapsed().as_secs_f64();
     let (height, width) = table.shape();
     let mut factors = [height, width].map(|rows| Vec::with_capacity(rows * pair.rank * size_of::<f32>()));

@@ -128,7 +128,10 @@ class Paths:
         names = [name for name in PEERS if factorize.present(name)]
         if rows * columns > MOST_FOR_SVD:
             names = [name for name in names if "Gram" in name]
-        ours, single, times, excess = [], [], {}, {}
+        ours, varied, times, excess = [], {}, {}, {}
+        variants = {"one thread": ["--threads", "1"]}
+        if "amx_bf16" in Path("/proc/cpuinfo").read_text():
+            variants["`--products single`"] = ["--products", "single"]
         for turn in range(self.rounds_of(shape)):
             ours.append(self.compress(file, "compressed", "--reduction", str(REDUCTION)))
             for name in names:
@@ -140,7 +143,9 @@ class Paths:
                 times.setdefault(name, []).append(line["seconds"])
                 if not turn:
                     excess[name] = (line["error"] / optimum) ** 0.5 - 1
-            single.append(self.compress(file, "single", "--reduction", str(REDUCTION), "--threads", "1"))
+            for name, flags in variants.items():
+                spent = self.compress(file, "variant", "--reduction", str(REDUCTION), *flags)[1]
+                varied.setdefault(name, []).append(spent)
         manifest = json.loads((self.folder / "compressed/rankfold.json").read_text())
         error = manifest["tables"][0]["errors"]["relative_frobenius"]
         seconds = min(spent for _, spent in ours)
@@ -149,13 +154,13 @@ class Paths:
         what = f"{rows:,} x {columns:,}, {rank}"
         over = error * (norm / optimum) ** 0.5 - 1
         self.peers.append(f"| {what} | rankfold, whole | {seconds:.3f} | 1.00 | {over:.0e} | {share:.2f} |")
-        alone = min(spent for _, spent in single)
-        self.peers.append(f"| | rankfold, whole, one thread | {alone:.3f} | {alone / seconds:.2f} | the same | |")
+        for name, spent in varied.items():
+            self.peers.append(f"| | rankfold, whole, {name} | {min(spent):.3f} | {min(spent) / seconds:.2f} | | |")
         for name, spent in times.items():
             ratio = min(spent) / seconds
             self.peers.append(f"| | {name} | {min(spent):.3f} | {ratio:.2f} | {excess[name]:.0e} | |")
         self.line(machine, f"compress, {what}", ours, size(file), size(self.folder / "compressed"), operations)
-        shutil.rmtree(self.folder / "single")
+        shutil.rmtree(self.folder / "variant")
 
     def others(self, shape: str, machine: Machine) -> None:
         """The paths that read a table or what compress made of it."""

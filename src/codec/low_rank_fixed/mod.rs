@@ -19,7 +19,7 @@ use super::{
     arithmetic, packed,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::linalg::{self, Factorization, Product};
+use crate::linalg::{self, Factorization, Product, Products};
 use crate::observe::{Observer, Silent};
 use crate::plan::bytes_for_reduction;
 use crate::tensor::{Dtype, Rows, TensorMeta};
@@ -206,7 +206,7 @@ impl Codec for LowRankFixed {
         };
         let weights = options.weights_of(height)?;
         let weighted = WeightedRows::new(table.rows, weights.as_deref());
-        let factorization = linalg::factorize(&weighted, Some(rank), observer)?;
+        let factorization = linalg::factorize(&weighted, Some(rank), Products::Single, observer)?;
         let spectrum = factorization.spectrum();
         let squared_norm = spectrum.squared_norm;
         let scale = scale_of(squared_norm, height, width);

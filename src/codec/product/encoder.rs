@@ -15,7 +15,7 @@ use super::{Codebooks, NORM_LEVELS, Sample, Setup};
 use crate::codec::random::Random;
 use crate::codec::{Measured, PartSink, packed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::linalg::{self, Map, read_scaled};
+use crate::linalg::{self, Map, Products, read_scaled};
 use crate::observe::Observer;
 use crate::tensor::{Dtype, Rows, Store};
 
@@ -150,7 +150,7 @@ impl<'a> Trained<'a> {
             let (basis, energies) = if height < width {
                 (identity(width), Vec::new())
             } else {
-                let factorization = linalg::factorize(rows, Some(width), observer)?;
+                let factorization = linalg::factorize(rows, Some(width), Products::Single, observer)?;
                 (factorization.right_singular_vectors(), factorization.spectrum().energies.clone())
             };
             let mut found = rotate(&mut sample, setup, &basis, &energies, observer)?;

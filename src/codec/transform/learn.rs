@@ -17,7 +17,7 @@ use super::{BITS, MOST_BITS};
 use crate::codec::Table;
 use crate::codec::weights::WeightedRows;
 use crate::error::Result;
-use crate::linalg::{self, Product};
+use crate::linalg::{self, Product, Products};
 use crate::observe::Observer;
 use crate::tensor::{Dtype, MappedRows, Rows};
 
@@ -75,7 +75,7 @@ impl Learned {
     pub(super) fn read(table: &Table<'_>, weights: Option<Vec<f64>>, observer: &dyn Observer) -> Result<Learned> {
         let (height, width) = table.rows.shape();
         let weighted = WeightedRows::new(table.rows, weights.as_deref());
-        let factorization = linalg::factorize(&weighted, None, observer)?;
+        let factorization = linalg::factorize(&weighted, None, Products::Single, observer)?;
         let spectrum = factorization.spectrum();
         let floor = NOISE * spectrum.energies.first().copied().unwrap_or(0.0);
         let components = spectrum.energies.iter().take_while(|&&energy| energy > floor).count();

@@ -167,6 +167,7 @@ impl Parent {
             bytes_before: self.record.bytes_after,
             parameters_before: self.record.parameters_after,
             errors,
+            products: None,
             // What other methods would have made of the source says nothing of the parent.
             runners_up: Vec::new(),
             ..self.record.clone()

@@ -1,0 +1,258 @@
+//! The Gram matrix `W^T W`, accumulated over the rows of a table in one pass.
+//!
+//! With `C = W - 1 mu^T` and `s` the sum of C's rows, `W^T W = C^T C + s mu^T + mu s^T + m mu mu^T` for any `mu`.
+//! Products of singles are summed within a chunk of rows, and chunks in doubles, always in the order of the rows: the
+//! result does not depend on the number of threads.
+
+mod panels;
+mod steps;
+
+use std::ops::Range;
+
+use faer::{Mat, MatMut};
+use rayon::prelude::*;
+
+use super::buffer::Buffer;
+use super::element::Element;
+use super::frame::{Frame, power_of_two};
+use super::kernel::InstructionSet;
+use super::loops::{AddSquares, AddTo, Place};
+use super::products::Products;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::tensor::{Precision, Rows};
+use panels::PackedPanels;
+use steps::PackedSteps;
+
+/// Rows that are read at a time while packing.
+const READ: usize = 32;
+
+/// The Gram matrix of a table times `2^exponent`.
+pub(super) struct Gram {
+    /// `[d, d]`; only the lower triangle has meaning.
+    pub(super) matrix: Mat<f64>,
+    /// Of the scaling.
+    pub(super) exponent: i32,
+    /// Trace of the matrix: the squared Frobenius norm of the scaled table.
+    pub(super) trace: f64,
+    /// Trace before the mean is added back: the size of what the products' rounding is relative to.
+    pub(super) centered_trace: f64,
+}
+
+/// Computes the Gram matrix in the arithmetic `T`, in `products` where that is of singles.
+///
+/// # Errors
+/// [`ErrorKind::NonFinite`](crate::ErrorKind::NonFinite) with the first row and column.
+pub(super) fn gram<T: Element>(rows: &dyn Rows, products: Products, observer: &dyn Observer) -> Result<Gram> {
+    if let Some(gram) = accumulate(rows, &Frame::<T>::sample(rows)?, products, observer)? {
+        return Ok(gram);
+    }
+    // A scan leaves no magnitude above two, so only a table that changes while it is read fails again.
+    accumulate(rows, &Frame::<T>::scan(rows, observer)?, products, observer)?
+        .ok_or_else(|| Error::new(ErrorKind::NonFinite, "the weights changed while they were read"))
+}
+
+/// The numbers of a chunk of rows, cut into slabs of rows, and these into panels of columns, as some instructions want
+/// them.
+trait Packed<T>: Sync {
+    /// What a slab consists of.
+    type Unit: Send;
+
+    /// Columns of a panel.
+    const WIDTH: usize;
+
+    /// Rows of a slab.
+    const SLAB: usize;
+
+    /// Rows that are packed at a time and whose products are summed before they are added to the doubles; whole slabs.
+    const CHUNK: usize;
+
+    /// Panels on each side of the block of the matrix that one task computes.
+    const GROUP: usize;
+
+    /// Whether what products leave out has the same sign wherever a number is multiplied by itself, so that the diagonal has
+    /// to be summed up beside them.
+    const DIAGONAL: bool;
+
+    /// Room for some slabs of rows of `columns` numbers.
+    fn new(columns: usize, slabs: usize) -> Self;
+
+    /// All slabs, and the units of each.
+    fn slabs(&mut self) -> (&mut [Self::Unit], usize);
+
+    /// Writes [`READ`] rows or less to a slab, in which `first` is the index of the first of them.
+    fn put(rows: &[T], columns: usize, first: usize, slab: &mut [Self::Unit]);
+
+    /// Adds the products of the columns of panels with those of other panels, over the first `depth` rows of the chunk, to a
+    /// square for each pair: `[left panels, GROUP, WIDTH, WIDTH]`. Where the right panel comes before the left one,
+    /// nothing is wanted.
+    fn add_products(&self, depth: usize, left: Range<usize>, right: Range<usize>, squares: &mut [T]);
+}
+
+fn accumulate<T: Element>(
+    rows: &dyn Rows,
+    frame: &Frame<T>,
+    products: Products,
+    observer: &dyn Observer,
+) -> Result<Option<Gram>> {
+    if T::PRECISION == Precision::Single && products == Products::Bf16x2 {
+        accumulate_packed::<T, PackedSteps>(rows, frame, observer)
+    } else {
+        accumulate_packed::<T, PackedPanels<T>>(rows, frame, observer)
+    }
+}
+
+/// `None` where a number is not finite or far larger than the frame's sample was.
+fn accumulate_packed<T: Element, P: Packed<T>>(
+    rows: &dyn Rows,
+    frame: &Frame<T>,
+    observer: &dyn Observer,
+) -> Result<Option<Gram>> {
+    let (count, columns) = rows.shape();
+    let mut matrix = Mat::<f64>::zeros(columns, columns);
+    let mut sums = Sums::new(columns, P::DIAGONAL);
+    let mut packed = P::new(columns, count.min(P::CHUNK).div_ceil(P::SLAB));
+    for start in (0..count).step_by(P::CHUNK) {
+        observer.check()?;
+        let chunk = start..count.min(start + P::CHUNK);
+        observer.advance((chunk.len() * columns) as u64);
+        let (slabs, units) = packed.slabs();
+        let slabs = slabs
+            .par_chunks_mut(units)
+            .take(chunk.len().div_ceil(P::SLAB))
+            .enumerate()
+            .map(|(index, slab)| {
+                let first = chunk.start + index * P::SLAB;
+                pack::<T, P>(rows, first..chunk.end.min(first + P::SLAB), frame, slab)
+            })
+            .collect::<Vec<_>>();
+        for slab in slabs {
+            match slab? {
+                Some(partial) => sums.add(&partial),
+                None => return Ok(None),
+            }
+        }
+        blocks(matrix.as_mut(), P::GROUP * P::WIDTH)
+            .into_par_iter()
+            .for_each(|block| block.add_products(&packed, chunk.len()));
+    }
+    for (j, &square) in sums.squares.iter().enumerate() {
+        matrix[(j, j)] = square;
+    }
+    let centered_trace = trace(&matrix);
+    restore_mean(&mut matrix, frame, &sums.columns, count as f64);
+    let trace = trace(&matrix);
+    Ok(Some(Gram { matrix, exponent: frame.exponent, trace, centered_trace }))
+}
+
+/// Sums over the columns of framed numbers.
+struct Sums {
+    columns: Vec<f64>,
+    /// Of the squares, if they are wanted.
+    squares: Vec<f64>,
+}
+
+impl Sums {
+    fn new(columns: usize, squares: bool) -> Self {
+        Sums { columns: vec![0.0; columns], squares: vec![0.0; if squares { columns } else { 0 }] }
+    }
+
+    fn add(&mut self, other: &Sums) {
+        let add = |sums: &mut Vec<f64>, terms: &[f64]| sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+        add(&mut self.columns, &other.columns);
+        add(&mut self.squares, &other.squares);
+    }
+}
+
+/// Writes the framed numbers of some rows to one slab; returns the sums of its columns, or `None` where a number is
+/// out of bounds.
+fn pack<T: Element, P: Packed<T>>(
+    rows: &dyn Rows,
+    range: Range<usize>,
+    frame: &Frame<T>,
+    slab: &mut [P::Unit],
+) -> Result<Option<Sums>> {
+    let columns = frame.shift.len();
+    let scale = T::nearest(power_of_two(frame.exponent));
+    let set = InstructionSet::best();
+    let mut sums = Sums::new(columns, P::DIAGONAL);
+    let mut scratch = vec![T::ZERO; READ.min(range.len()) * columns];
+    for start in range.clone().step_by(READ) {
+        let end = range.end.min(start + READ);
+        let scratch = &mut scratch[..(end - start) * columns];
+        T::read(rows, start..end, scratch)?;
+        if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums: &mut sums.columns }) {
+            return Ok(None);
+        }
+        if P::DIAGONAL {
+            set.run(AddSquares { rows: scratch, sums: &mut sums.squares });
+        }
+        P::put(scratch, columns, start - range.start, slab);
+    }
+    Ok(Some(sums))
+}
+
+/// A block of the lower triangle: its place, and its entries.
+struct Block<'a> {
+    first_row: usize,
+    first_column: usize,
+    entries: MatMut<'a, f64>,
+}
+
+/// Cuts the lower triangle into blocks of `size`, the longest columns first.
+fn blocks(matrix: MatMut<'_, f64>, size: usize) -> Vec<Block<'_>> {
+    let order = matrix.nrows();
+    let mut blocks = Vec::new();
+    let mut right = matrix;
+    for first_column in (0..order).step_by(size) {
+        let (stripe, rest) = right.split_at_col_mut(size.min(order - first_column));
+        right = rest;
+        let mut below = stripe.split_at_row_mut(first_column).1;
+        for first_row in (first_column..order).step_by(size) {
+            let (entries, rest) = below.split_at_row_mut(size.min(order - first_row));
+            below = rest;
+            blocks.push(Block { first_row, first_column, entries });
+        }
+    }
+    blocks
+}
+
+impl Block<'_> {
+    /// Adds the products of the packed columns of this block over `depth` rows.
+    fn add_products<T: Element, P: Packed<T>>(mut self, packed: &P, depth: usize) {
+        let set = InstructionSet::best();
+        let square = P::WIDTH * P::WIDTH;
+        let panels = |first: usize, count: usize| first / P::WIDTH..(first + count).div_ceil(P::WIDTH);
+        let left = panels(self.first_column, self.entries.ncols());
+        let right = panels(self.first_row, self.entries.nrows());
+        let mut squares = Buffer::<T>::zeros(left.len() * P::GROUP * square);
+        packed.add_products(depth, left.clone(), right.clone(), &mut squares);
+        for (i, squares) in squares.chunks_exact(P::GROUP * square).enumerate() {
+            for (j, square) in squares.chunks_exact(square).enumerate().take(right.len()) {
+                if right.start + j < left.start + i {
+                    continue;
+                }
+                let entries = self.entries.as_mut().split_at_mut(j * P::WIDTH, i * P::WIDTH).3;
+                let entries = entries.col_iter_mut().filter_map(|column| column.try_as_col_major_mut());
+                for (sums, terms) in entries.zip(square.chunks_exact(P::WIDTH)) {
+                    set.run(AddTo { sums: sums.as_slice_mut(), terms });
+                }
+            }
+        }
+    }
+}
+
+fn trace(matrix: &Mat<f64>) -> f64 {
+    (0..matrix.nrows()).map(|i| matrix[(i, i)]).sum()
+}
+
+/// Adds `s mu^T + mu s^T + m mu mu^T` to the lower triangle.
+fn restore_mean<T: Element>(matrix: &mut Mat<f64>, frame: &Frame<T>, sums: &[f64], count: f64) {
+    let shift: Vec<f64> = frame.shift.iter().map(|shift| shift.double()).collect();
+    for (j, column) in matrix.col_iter_mut().enumerate() {
+        let (sum, mean) = (sums[j], shift[j]);
+        for ((entry, s), mu) in column.iter_mut().zip(sums).zip(&shift).skip(j) {
+            *entry += s * mean + mu * sum + count * mu * mean;
+        }
+    }
+}
