@@ -36,8 +36,12 @@ trait Rotation {
     fn apply(&self, vectors: MatMut<'_, f64>, parallel: Par);
 }
 
-/// The order from which on two stages are faster than one, as measured with one and with two threads.
+/// The order from which on two stages are faster than one for a part of the vectors, as measured with one and with two
+/// threads.
 const STAGED: usize = 2048;
+
+/// The vectors for which they are, as a part of the order: undoing a second set of reflections takes time for each.
+const PART: usize = 4;
 
 /// Diagonals below the main one between the two stages. With fewer, the first stage multiplies by narrower matrices;
 /// with more, the second has more to do.
@@ -54,7 +58,8 @@ fn degree(order: usize) -> Par {
 /// # Errors
 /// Where an iteration does not converge, which is not known to happen for finite matrices.
 pub(super) fn leading(matrix: Mat<f64>, trace: f64, rank: usize) -> Result<Eigen> {
-    let band = (matrix.nrows() >= STAGED).then_some(BAND);
+    let order = matrix.nrows();
+    let band = (order >= STAGED && rank <= order / PART).then_some(BAND);
     decompose(matrix, trace, rank, band)
 }
 
