@@ -4,6 +4,7 @@ mod support;
 
 use std::path::Path;
 
+use rankfold::codec::Products;
 use serde_json::Value;
 use support::{compress, fixture, rankfold};
 
@@ -175,4 +176,22 @@ fn a_manifest_that_is_broken_or_gone_is_a_difference() {
     assert!(message.contains("missing: file `rankfold.json`"), "{message}");
     // What never was an output is no difference but a mistake.
     rankfold([Path::new("verify"), &fixture("bert-tied")]).assert().code(1);
+}
+
+#[test]
+fn the_manifest_names_products_whose_bytes_not_every_processor_gives() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let made = |name: &str, flags: &[&str]| {
+        let out = sandbox.path().join(name);
+        compress(&support::minilm(), &out, &[&["--reduction", "0.9"], flags].concat()).assert().code(0);
+        rankfold([Path::new("verify"), &out, Path::new("--source"), &support::minilm()]).assert().code(0);
+        manifest(&out)["tables"][0].clone()
+    };
+    let (default, single) = (made("default", &[]), made("single", &["--products", "single"]));
+    assert_eq!(single["products"], Value::Null);
+    match Products::default() {
+        Products::Single => assert_eq!(default, single),
+        Products::Bf16x2 => assert_eq!(default["products"], "bf16x2"),
+    }
+    assert!((error_of(&default) / error_of(&single) - 1.0).abs() <= 1e-6);
 }

@@ -2,15 +2,19 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "blocks of a range of rows that stands in memory")]
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{Measured, check_entries, check_finite};
 use crate::observe::Observer;
-use crate::tensor::Rows;
+use crate::tensor::{Precision, Rows};
 
 /// Values of a block of rows: small enough for the second-level cache, large enough to decode at full speed.
 const BLOCK_VALUES: usize = 1 << 17;
+/// Root of the mean square below which singles computed on the way to a decoded number may be subnormal, with few digits.
+const SMALL: f64 = 1e-30;
 /// Blocks between two looks at the observer; their sums are added in order.
 const BLOCKS_AT_ONCE: usize = 64;
 
@@ -39,6 +43,25 @@ pub fn measure_weighted(
             .expected(format!("[{rows}, {columns}]"))
             .found(format!("[{found_rows}, {found_columns}]")));
     }
+    if [source, decoded].iter().all(|rows| rows.precision() == Precision::Single) {
+        let read = |rows: &dyn Rows, range, out: &mut [f32]| rows.read_f32(range, out);
+        let measured = measure_in(source, decoded, weights, observer, read)?;
+        if measured.squared_norm >= SMALL * SMALL * rows as f64 * columns as f64 {
+            return Ok(measured);
+        }
+    }
+    measure_in::<f64>(source, decoded, weights, observer, |rows, range, out| rows.read_f64(range, out))
+}
+
+/// [`measure_weighted`] of tables of one shape, as numbers that hold the entries of both.
+fn measure_in<T: Copy + Default + Into<f64> + Send>(
+    source: &dyn Rows,
+    decoded: &dyn Rows,
+    weights: Option<&[f64]>,
+    observer: &dyn Observer,
+    read: impl Fn(&dyn Rows, Range<usize>, &mut [T]) -> Result<()> + Sync,
+) -> Result<Measured> {
+    let (rows, columns) = source.shape();
     let block = (BLOCK_VALUES / columns.max(1)).max(1);
     let starts: Vec<usize> = (0..rows).step_by(block).collect();
     let mut total = Measured::default();
@@ -46,7 +69,16 @@ pub fn measure_weighted(
         observer.check()?;
         let sums: Vec<Result<Measured>> = starts
             .par_iter()
-            .map(|&start| measure_block(source, decoded, weights, start..rows.min(start + block), columns))
+            // Fresh memory for every block would cost as much as the decoding.
+            .map_init(<(Vec<T>, Vec<T>)>::default, |(expected, found), &start| {
+                let range = start..rows.min(start + block);
+                expected.resize(range.len() * columns, T::default());
+                found.resize(range.len() * columns, T::default());
+                read(source, range.clone(), expected)?;
+                read(decoded, range, found)?;
+                let weight = |row: usize| weights.and_then(|weights| weights.get(start + row)).copied();
+                Ok(Measured::of_rows(expected, found, columns, weight))
+            })
             .collect();
         for sum in sums {
             total.add(&sum?);
@@ -88,20 +120,4 @@ pub(super) fn norms(rows: &dyn Rows, weights: Option<&[f64]>, observer: &dyn Obs
         return Err(Error::new(ErrorKind::NonFinite, "the squared norm of the table leaves the range of a double"));
     }
     Ok(total)
-}
-
-fn measure_block(
-    source: &dyn Rows,
-    decoded: &dyn Rows,
-    weights: Option<&[f64]>,
-    rows: std::ops::Range<usize>,
-    columns: usize,
-) -> Result<Measured> {
-    let mut expected = vec![0.0f64; rows.len() * columns];
-    source.read_f64(rows.clone(), &mut expected)?;
-    let mut found = vec![0.0f64; expected.len()];
-    let first = rows.start;
-    decoded.read_f64(rows, &mut found)?;
-    let weight = |row: usize| weights.and_then(|weights| weights.get(first + row)).copied();
-    Ok(Measured::of_rows(&expected, &found, columns, weight))
 }

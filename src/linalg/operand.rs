@@ -24,11 +24,13 @@ pub(super) type Scratch = Vec<Step>;
 impl<T: Element> Operand<T> {
     /// The matrix in `panels`, for `products` where they are of singles.
     pub(super) fn new(panels: Panels<T>, products: Products) -> Self {
-        if T::PRECISION == Precision::Single && products == Products::Bf16x2 {
-            let (depth, columns) = (panels.depth(), panels.columns());
-            Operand::Steps(amx::Right::new(depth, columns, |row, column| panels.get(row, column).double() as f32))
-        } else {
-            Operand::Panels(panels)
+        match products.unit() {
+            Some(unit) if T::PRECISION == Precision::Single => {
+                let (depth, columns) = (panels.depth(), panels.columns());
+                let value = |row, column| panels.get(row, column).double() as f32;
+                Operand::Steps(amx::Right::new(unit, depth, columns, value))
+            }
+            _ => Operand::Panels(panels),
         }
     }
 

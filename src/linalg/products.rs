@@ -1,6 +1,6 @@
 //! Which instructions multiply singles.
 
-use super::amx;
+use super::amx::Unit;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows or columns of a table from which on the rounding of products averages out.
@@ -19,7 +19,7 @@ pub enum Products {
 /// The fastest of this processor.
 impl Default for Products {
     fn default() -> Self {
-        if amx::available() { Products::Bf16x2 } else { Products::Single }
+        if Unit::find().is_some() { Products::Bf16x2 } else { Products::Single }
     }
 }
 
@@ -32,12 +32,20 @@ impl Products {
         }
     }
 
+    /// The unit that computes them, unless vector instructions do.
+    pub(super) fn unit(self) -> Option<Unit> {
+        match self {
+            Products::Single => None,
+            Products::Bf16x2 => Unit::find(),
+        }
+    }
+
     /// These products, or for a small table, which is done with soon, those whose rounding need not average out.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] where the processor cannot, or the operating system does not let it.
     pub(super) fn of_table(self, (height, width): (usize, usize)) -> Result<Self> {
-        if self == Products::Bf16x2 && !amx::available() {
+        if self == Products::Bf16x2 && self.unit().is_none() {
             return Err(Error::new(ErrorKind::Request, "this machine has no matrix unit for `bf16x2`")
                 .expected("an x86-64 processor with AMX-BF16, and Linux from 5.16 on")
                 .hint("choose `--products single`"));

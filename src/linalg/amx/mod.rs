@@ -2,8 +2,8 @@
 //! Developer's Manual", volume 1, "Programming with Intel Advanced Matrix Extensions").
 //!
 //! The unit multiplies bfloat16, of 8 bits, and sums up in singles. A single is taken for the sum of two such numbers,
-//! `x = high + low`, which hold it but for `2^-18 |x|`; of a product, `low low` is left out, which is no more than
-//! that. This makes three products of one, on a unit that does sixteen in the time of one by vector instructions.
+//! `x = high + low`, which hold it but for `2^-17 |x|`; of a product, `low low` is left out, which is no more than
+//! `2^-16` of it. This makes three products of one, on a unit that does sixteen in the time of one by vector instructions.
 //!
 //! Sums have a fixed order, but bits are others than those of the [kernels](super::kernel).
 
@@ -14,7 +14,7 @@ mod transpose;
 
 pub(super) use right::Right;
 pub(super) use split::split_columns;
-pub(super) use tiles::{Tiles, available};
+pub(super) use tiles::{Tiles, Unit};
 
 /// Rows and columns of the part of C that is computed at a time, and depth of a [`Step`].
 pub(super) const SIDE: usize = 32;

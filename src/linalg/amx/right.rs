@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::split::{split_columns, split_rows};
-use super::{SIDE, Step, Tiles};
+use super::{SIDE, Step, Tiles, Unit};
 
 /// Steps of the depth between two additions to C. What they take of the right operand stays in the first level of the cache
 /// while rows change.
@@ -11,6 +11,7 @@ const SLAB: usize = 8;
 
 /// A matrix `[depth, columns]`: steps along the depth, for 32 columns after 32 columns.
 pub(in crate::linalg) struct Right {
+    unit: Unit,
     steps: Vec<Step>,
     depth: usize,
     columns: usize,
@@ -18,7 +19,12 @@ pub(in crate::linalg) struct Right {
 
 impl Right {
     /// From `value(row, column)`.
-    pub(in crate::linalg) fn new(depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    pub(in crate::linalg) fn new(
+        unit: Unit,
+        depth: usize,
+        columns: usize,
+        value: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
         let count = depth.div_ceil(SIDE);
         let mut steps = vec![Step::ZERO; count * columns.div_ceil(SIDE)];
         steps.par_chunks_mut(count.max(1)).enumerate().for_each(|(panel, steps)| {
@@ -35,7 +41,7 @@ impl Right {
                 split_columns(&numbers, width, std::iter::once(&mut left), std::iter::once(step));
             }
         });
-        Right { steps, depth, columns }
+        Right { unit, steps, depth, columns }
     }
 
     /// Rows.
@@ -60,7 +66,7 @@ impl Right {
         c: &mut [f32],
         left: &mut Vec<Step>,
     ) {
-        let Some(tiles) = Tiles::configure() else { return };
+        let tiles = Tiles::configure(self.unit);
         let (steps, out) = (self.depth.div_ceil(SIDE), self.padded_columns());
         if steps == 0 {
             return;
@@ -84,7 +90,6 @@ impl Right {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::amx::available;
 
     fn noise(i: usize) -> f32 {
         ((i as f64 * 12.9898 + 4.1414).sin() * 43_758.545_3 % 1.0) as f32
@@ -92,9 +97,7 @@ mod tests {
 
     #[test]
     fn products_of_any_shape_are_those_of_doubles_but_for_the_bits_that_bfloat16_drops() {
-        if !available() {
-            return;
-        }
+        let Some(unit) = Unit::find() else { return };
         let depths = [1, 2, 31, 32, 33, 255, 257, 600];
         for (rows, depth, columns) in
             depths.into_iter().flat_map(|depth| [(32, depth, 1), (64, depth, 33), (96, depth, 64)])
@@ -102,7 +105,7 @@ mod tests {
             let stride = depth + 5;
             let a: Vec<f32> = (0..rows * stride).map(noise).collect();
             let b = |i: usize, j: usize| noise(7 * i + 1001 * j);
-            let right = Right::new(depth, columns, b);
+            let right = Right::new(unit, depth, columns, b);
             let out = right.padded_columns();
             let mut c = vec![0.5; rows * out];
             right.multiply(rows, &a, stride, &mut c, &mut Vec::new());
@@ -119,12 +122,10 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_bits_whatever_rows_are_multiplied_with_it() {
-        if !available() {
-            return;
-        }
+        let Some(unit) = Unit::find() else { return };
         let (depth, columns) = (300, 40);
         let a: Vec<f32> = (0..96 * depth).map(noise).collect();
-        let right = Right::new(depth, columns, |i, j| noise(3 * i + 17 * j));
+        let right = Right::new(unit, depth, columns, |i, j| noise(3 * i + 17 * j));
         let product = |rows: usize, a: &[f32]| {
             let mut c = vec![0.0; rows * right.padded_columns()];
             right.multiply(rows, a, depth, &mut c, &mut vec![Step::ZERO; 3]);

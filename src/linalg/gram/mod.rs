@@ -74,9 +74,6 @@ trait Packed<T>: Sync {
     /// to be summed up beside them.
     const DIAGONAL: bool;
 
-    /// Room for some slabs of rows of `columns` numbers.
-    fn new(columns: usize, slabs: usize) -> Self;
-
     /// All slabs, and the units of each.
     fn slabs(&mut self) -> (&mut [Self::Unit], usize);
 
@@ -95,15 +92,17 @@ fn accumulate<T: Element>(
     products: Products,
     observer: &dyn Observer,
 ) -> Result<Option<Gram>> {
-    if T::PRECISION == Precision::Single && products == Products::Bf16x2 {
-        accumulate_packed::<T, PackedSteps>(rows, frame, observer)
-    } else {
-        accumulate_packed::<T, PackedPanels<T>>(rows, frame, observer)
+    match products.unit() {
+        Some(unit) if T::PRECISION == Precision::Single => {
+            accumulate_packed(PackedSteps::new(unit, rows.shape()), rows, frame, observer)
+        }
+        _ => accumulate_packed(PackedPanels::new(rows.shape()), rows, frame, observer),
     }
 }
 
 /// `None` where a number is not finite or far larger than the frame's sample was.
 fn accumulate_packed<T: Element, P: Packed<T>>(
+    mut packed: P,
     rows: &dyn Rows,
     frame: &Frame<T>,
     observer: &dyn Observer,
@@ -111,7 +110,6 @@ fn accumulate_packed<T: Element, P: Packed<T>>(
     let (count, columns) = rows.shape();
     let mut matrix = Mat::<f64>::zeros(columns, columns);
     let mut sums = Sums::new(columns, P::DIAGONAL);
-    let mut packed = P::new(columns, count.min(P::CHUNK).div_ceil(P::SLAB));
     for start in (0..count).step_by(P::CHUNK) {
         observer.check()?;
         let chunk = start..count.min(start + P::CHUNK);

@@ -8,6 +8,9 @@ use crate::linalg::element::Element;
 use crate::linalg::kernel::{Kernel, Strides, TILE_ROWS};
 use crate::linalg::panels::{SLAB, padded};
 
+/// Rows of a chunk.
+const CHUNK: usize = 8 * SLAB;
+
 /// Numbers slab after slab, in each slab panel after panel, in each panel row after row.
 pub(super) struct PackedPanels<T> {
     data: Buffer<T>,
@@ -15,6 +18,12 @@ pub(super) struct PackedPanels<T> {
 }
 
 impl<T: Element> PackedPanels<T> {
+    /// Room for the first chunk of a table.
+    pub(super) fn new((rows, columns): (usize, usize)) -> Self {
+        let rows = padded(rows.min(CHUNK), SLAB);
+        PackedPanels { data: Buffer::zeros(rows * padded(columns, T::TILE_COLUMNS)), columns }
+    }
+
     fn slab_len(&self) -> usize {
         padded(self.columns, T::TILE_COLUMNS) * SLAB
     }
@@ -24,13 +33,9 @@ impl<T: Element> Packed<T> for PackedPanels<T> {
     type Unit = T;
     const WIDTH: usize = T::TILE_COLUMNS;
     const SLAB: usize = SLAB;
-    const CHUNK: usize = 8 * SLAB;
+    const CHUNK: usize = CHUNK;
     const GROUP: usize = 2;
     const DIAGONAL: bool = false;
-
-    fn new(columns: usize, slabs: usize) -> Self {
-        PackedPanels { data: Buffer::zeros(slabs * SLAB * padded(columns, T::TILE_COLUMNS)), columns }
-    }
 
     fn slabs(&mut self) -> (&mut [T], usize) {
         let len = self.slab_len();

@@ -3,36 +3,44 @@
 use std::ops::Range;
 
 use super::{Packed, READ};
-use crate::linalg::amx::{SIDE, Step, Tiles, split_columns};
+use crate::linalg::amx::{SIDE, Step, Tiles, Unit, split_columns};
 use crate::linalg::element::Element;
 
 /// Steps of the depth in a slab. What a product of two panels reads of one of them stays in the first level of the cache
 /// while the other changes.
 const STEPS: usize = 8;
 
+/// Rows of a chunk.
+const CHUNK: usize = 8 * STEPS * SIDE;
+
 /// Panels on each side of a block: what is read of them stays in the second level of the cache.
 const GROUP: usize = 6;
 
 /// Steps slab after slab; in each slab first those of left operands, panel after panel, then those of right ones.
 pub(super) struct PackedSteps {
+    unit: Unit,
     data: Vec<Step>,
     panels: usize,
 }
 
 const _: () = assert!(READ == SIDE);
 
+impl PackedSteps {
+    /// Room for the first chunk of a table.
+    pub(super) fn new(unit: Unit, (rows, columns): (usize, usize)) -> Self {
+        let slabs = rows.min(CHUNK).div_ceil(STEPS * SIDE);
+        let panels = columns.div_ceil(SIDE);
+        PackedSteps { unit, data: vec![Step::ZERO; slabs * 2 * panels * STEPS], panels }
+    }
+}
+
 impl<T: Element> Packed<T> for PackedSteps {
     type Unit = Step;
     const WIDTH: usize = SIDE;
     const SLAB: usize = STEPS * SIDE;
-    const CHUNK: usize = 8 * STEPS * SIDE;
+    const CHUNK: usize = CHUNK;
     const GROUP: usize = GROUP;
     const DIAGONAL: bool = true;
-
-    fn new(columns: usize, slabs: usize) -> Self {
-        let panels = columns.div_ceil(SIDE);
-        PackedSteps { data: vec![Step::ZERO; slabs * 2 * panels * STEPS], panels }
-    }
 
     fn slabs(&mut self) -> (&mut [Step], usize) {
         (&mut self.data, 2 * self.panels * STEPS)
@@ -47,7 +55,7 @@ impl<T: Element> Packed<T> for PackedSteps {
 
     /// Sums of a chunk are one chain in the order of the rows.
     fn add_products(&self, depth: usize, left: Range<usize>, right: Range<usize>, squares: &mut [T]) {
-        let Some(tiles) = Tiles::configure() else { return };
+        let tiles = Tiles::configure(self.unit);
         let squares = T::singles_mut(squares);
         for (index, slab) in self.data.chunks_exact(2 * self.panels * STEPS).enumerate() {
             let steps = STEPS.min(depth.saturating_sub(index * STEPS * SIDE).div_ceil(SIDE));
