@@ -6,6 +6,7 @@ pub(in crate::linalg) use instructions::{Tiles, Unit};
 mod instructions {
     use std::arch::asm;
     use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use std::cell::Cell;
     use std::sync::OnceLock;
 
     use crate::linalg::amx::{SIDE, Step, TILE};
@@ -54,8 +55,16 @@ mod instructions {
         rows: [u8; 16],
     }
 
+    thread_local! {
+        /// Whether this thread has [`Tiles`].
+        static TAKEN: Cell<bool> = const { Cell::new(false) };
+    }
+
     impl Tiles {
+        /// # Panics
+        /// Where this thread has them already: the first to go would take the state from the other.
         pub(in crate::linalg) fn configure(_: Unit) -> Tiles {
+            assert!(!TAKEN.replace(true));
             let mut configuration =
                 Configuration { palette: 1, start_row: 0, reserved: [0; 14], bytes_of_rows: [0; 16], rows: [0; 16] };
             configuration.bytes_of_rows[..8].fill(ROW as u16);
@@ -76,7 +85,7 @@ mod instructions {
             if left.is_empty() {
                 return;
             }
-            // SAFETY: the tiles are configured, and only asm names their registers. Operands are read by whole steps,
+            // SAFETY: the tiles are configured, by this thread's only `Tiles`, and only asm names their registers. Operands are read by whole steps,
             // of which there are as many as the loop takes, four tiles of 1,024 bytes each; C is read and written by
             // four tiles of 16 rows of 64 bytes, whose end is within the slice by the assertion above.
             unsafe {
@@ -135,6 +144,7 @@ mod instructions {
         fn drop(&mut self) {
             // SAFETY: the tiles are configured. Released, they cost nothing when threads are switched.
             unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
+            TAKEN.set(false);
         }
     }
 }
