@@ -21,8 +21,8 @@ pub(crate) struct CodecArgs {
     #[arg(long, value_enum, default_value_t)]
     split: SplitArg,
 
-    /// How `low-rank` multiplies singles: as they are (the same bytes on every processor), or as pairs of bfloat16 on the
-    /// matrix unit of a processor with AMX; the fastest that this machine has unless given
+    /// How `low-rank` multiplies singles: as they are (the same bits on every processor, but for the eigendecomposition),
+    /// or as pairs of bfloat16 on the matrix unit of a processor with AMX; the fastest of this machine unless given
     #[arg(long, value_enum)]
     products: Option<ProductsArg>,
 

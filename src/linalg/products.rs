@@ -9,7 +9,7 @@ pub(super) const MANY: usize = 2048;
 /// How products of singles are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
-    /// As singles, by fused multiply-adds: the same bits on every processor.
+    /// As singles, by fused multiply-adds: products have the same bits on every processor.
     Single,
     /// As three products of halves in bfloat16, on the matrix unit of processors that have one (AMX). The name is that of
     /// oneMKL's mode of computation.
