@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::data_set::DataSet;
 use super::grid::{Group, Run, Training};
+use super::known::{Codes, Known};
 use super::method::{Form, Method, Origin, Size};
 use super::outcome::{Epoch, Measured, Outcome};
 use super::work::Laboratory;
@@ -49,6 +50,8 @@ pub(super) struct Start<'a> {
     history: History,
     vectors: Matrix,
     seconds: f64,
+    /// Outcomes of the group's runs with codes.
+    known: Known,
 }
 
 /// How every classifier is trained before its table is replaced, and those whose table was replaced before any training
@@ -67,7 +70,8 @@ impl<'a> Laboratory for Classifiers<'a> {
         let vectors = start_table(data, group.seed)?;
         let classifier = fresh(data, &group.arch, Embedding::dense(vectors.clone()), group.seed)?;
         let (classifier, history) = self.train(data, classifier, &first_training(), Some(PATIENCE), group.seed)?;
-        Ok(Start { data, classifier, history, vectors, seconds: began.elapsed().as_secs_f64() })
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Start { data, classifier, history, vectors, seconds, known: Known::default() })
     }
 
     fn run(&self, start: &Start<'a>, run: &Run) -> Result<Outcome> {
@@ -75,18 +79,50 @@ impl<'a> Laboratory for Classifiers<'a> {
         let method = self.methods.iter().find(|method| method.name == run.method);
         let method =
             method.ok_or_else(|| Error::new(ErrorKind::Request, "no such method").found(run.method.clone()))?;
-        let every = CODES_EVERY * start.data.train.len().div_ceil(super::BATCH) as u64;
         let table = match method.origin {
             Origin::Trained => start.classifier.embedding().table()?,
             Origin::Vectors | Origin::Random => start.vectors.clone(),
         };
-        let stored = match stored(method, run, &table, every) {
-            Ok(stored) => stored,
-            // The method has nothing to offer at this size.
-            Err(error) if matches!(error.kind(), ErrorKind::Request | ErrorKind::Unsupported) => {
-                return Ok(Outcome::Absent(error.to_string()));
+        let find = || self.measure(start, run, method, &table);
+        let outcome = match method.form {
+            Form::Encoded(codec) => match resolved(method, codec, run, &table) {
+                Ok(setting) => {
+                    let codes = Codes { method: run.method.clone(), setting, training: run.training.clone() };
+                    start.known.or_find(codes, find)?
+                }
+                Err(error) => absent(error)?,
+            },
+            _ => find()?,
+        };
+        let first = if method.form.is_whole() && run.training.is_none() { start.seconds } else { 0.0 };
+        Ok(match outcome {
+            Outcome::Measured(measured) => {
+                let seconds = began.elapsed().as_secs_f64() + first;
+                Outcome::Measured(Box::new(Measured { seconds, ..*measured }))
             }
-            Err(error) => return Err(error),
+            absent => absent,
+        })
+    }
+}
+
+/// The outcome where a method has nothing to offer at a size.
+fn absent(error: Error) -> Result<Outcome> {
+    match error.kind() {
+        ErrorKind::Request | ErrorKind::Unsupported => Ok(Outcome::Absent(error.to_string())),
+        _ => Err(error),
+    }
+}
+
+/// What tells the random numbers of the second training from those of the first.
+const RETRAINED: u64 = 1 << 32;
+
+impl Classifiers<'_> {
+    /// Replaces the table, trains as `run` says, and measures what came of it; seconds are the caller's to say.
+    fn measure(&self, start: &Start<'_>, run: &Run, method: &Method, table: &Matrix) -> Result<Outcome> {
+        let every = CODES_EVERY * start.data.train.len().div_ceil(super::BATCH) as u64;
+        let stored = match stored(method, run, table, every) {
+            Ok(stored) => stored,
+            Err(error) => return absent(error),
         };
         let trained = (|| {
             let classifier = match method.origin {
@@ -106,7 +142,6 @@ impl<'a> Laboratory for Classifiers<'a> {
             Err(error) if error.kind() == ErrorKind::NonFinite => return Ok(Outcome::Absent(error.to_string())),
             other => other?,
         };
-        let first = if method.form.is_whole() && run.training.is_none() { start.seconds } else { 0.0 };
         let best = history.best().map_or(history.start_dev_accuracy, |best| best.dev_accuracy);
         // The classifier as it was handed in counts as epoch 0 and is `best` where no epoch was better.
         let best = best.max(history.start_dev_accuracy);
@@ -124,15 +159,10 @@ impl<'a> Laboratory for Classifiers<'a> {
                 .iter()
                 .map(|epoch| Epoch { loss: epoch.loss, dev_accuracy: epoch.dev_accuracy, lr: epoch.learning_rate })
                 .collect(),
-            seconds: began.elapsed().as_secs_f64() + first,
+            seconds: 0.0,
         })))
     }
-}
 
-/// What tells the random numbers of the second training from those of the first.
-const RETRAINED: u64 = 1 << 32;
-
-impl Classifiers<'_> {
     /// Trains, and gives the classifier of the best epoch on dev, the one handed in where no epoch was better.
     fn train(
         &self,
@@ -225,9 +255,7 @@ impl Stored {
 /// What `method` makes of `table` at the size of `run`. Codes that are found for the whole table are found anew once in
 /// `every` updates.
 fn stored(method: &Method, run: &Run, table: &Matrix, every: u64) -> Result<Stored> {
-    let (height, width) = table.shape();
-    let rank = run.reduction.map(|reduction| rank_for_reduction(reduction, height, width)).transpose()?;
-    let rank = || rank.ok_or_else(|| Error::new(ErrorKind::Request, "no reduction was given"));
+    let rank = || rank(run, table);
     match method.form {
         Form::Dense => Ok(Stored::singles(Embedding::dense(table.clone()))),
         Form::Decoded(codec) => {
@@ -249,8 +277,11 @@ fn stored(method: &Method, run: &Run, table: &Matrix, every: u64) -> Result<Stor
             };
             let (left, right) = factors(table, rank()?)?;
             let plain = Stored::singles(Embedding::factors(left.clone(), right.clone())?);
-            let left = encoded(codec, DirectTarget::Bits(bits), left, every)?;
-            let right = encoded(codec, DirectTarget::Bits(bits), right, every)?;
+            let encoded = |factor: Matrix| {
+                let setting = codec.resolve(&as_table(&factor), &Options::default(), DirectTarget::Bits(bits))?;
+                encoded(codec, setting, factor, every)
+            };
+            let (left, right) = (encoded(left)?, encoded(right)?);
             Ok(Stored {
                 embedding: Embedding::new(left.trained, Some(right.trained))?,
                 parameters: left.parameters + right.parameters,
@@ -261,15 +292,8 @@ fn stored(method: &Method, run: &Run, table: &Matrix, every: u64) -> Result<Stor
             })
         }
         Form::Encoded(codec) => {
-            let target = match method.size {
-                Size::Bits(bits) => DirectTarget::Bits(bits),
-                _ => {
-                    // The bytes of the factor pair, which are a little fewer than the reduction leaves.
-                    let pair = (rank()? * (height + width)) as f64;
-                    DirectTarget::Reduction(1.0 - pair / (height * width) as f64)
-                }
-            };
-            let encoded = encoded(codec, target, table.clone(), every)?;
+            let setting = resolved(method, codec, run, table)?;
+            let encoded = encoded(codec, setting, table.clone(), every)?;
             Ok(Stored {
                 embedding: Embedding::new(encoded.trained, None)?,
                 parameters: encoded.parameters,
@@ -279,6 +303,27 @@ fn stored(method: &Method, run: &Run, table: &Matrix, every: u64) -> Result<Stor
             })
         }
     }
+}
+
+/// The rank of the factor pair at the reduction of `run`.
+fn rank(run: &Run, table: &Matrix) -> Result<usize> {
+    let reduction = run.reduction.ok_or_else(|| Error::new(ErrorKind::Request, "no reduction was given"))?;
+    let (height, width) = table.shape();
+    rank_for_reduction(reduction, height, width)
+}
+
+/// The setting at which codes of `table` by `codec` take what the size of `run` allows, or a little less.
+fn resolved(method: &Method, codec: &dyn Codec, run: &Run, table: &Matrix) -> Result<Setting> {
+    let target = match method.size {
+        Size::Bits(bits) => DirectTarget::Bits(bits),
+        _ => {
+            // The bytes of the factor pair, which are a little fewer than the reduction leaves.
+            let (height, width) = table.shape();
+            let pair = (rank(run, table)? * (height + width)) as f64;
+            DirectTarget::Reduction(1.0 - pair / (height * width) as f64)
+        }
+    };
+    codec.resolve(&as_table(table), &Options::default(), target)
 }
 
 fn as_table(matrix: &Matrix) -> Table<'_> {
@@ -294,10 +339,8 @@ struct Encoded {
 }
 
 /// `matrix` seen through `codec`; fixed-point codes have a scale for each row unless asked otherwise.
-fn encoded(codec: &'static dyn Codec, target: DirectTarget, matrix: Matrix, every: u64) -> Result<Encoded> {
-    let options = Options::default();
-    let setting = codec.resolve(&as_table(&matrix), &options, target)?;
-    let quantizer = Quantizer::new(codec, setting, options, every);
+fn encoded(codec: &'static dyn Codec, setting: Setting, matrix: Matrix, every: u64) -> Result<Encoded> {
+    let quantizer = Quantizer::new(codec, setting, Options::default(), every);
     let (trained, point) = Trained::quantized(matrix, quantizer)?;
     Ok(Encoded {
         parameters: point.parameters,

@@ -16,6 +16,7 @@ mod data_set;
 mod findings;
 mod grid;
 mod journal;
+mod known;
 mod machine;
 mod method;
 mod outcome;
