@@ -41,7 +41,8 @@ impl Node {
 
     /// Whether it gives rows of its first input.
     pub(super) fn is_lookup(&self) -> bool {
-        self.op == "Gather" && matches!(self.axis, None | Some(0 | -2)) && self.inputs.len() == 2
+        let is_whole = self.inputs.len() == 2 && self.outputs.len() == 1;
+        self.op == "Gather" && matches!(self.axis, None | Some(0 | -2)) && is_whole
     }
 
     /// Whether it exchanges rows and columns of a matrix.
