@@ -25,6 +25,7 @@ impl<T: Element> Panels<T> {
     }
 
     /// The transpose of `values`, `[columns, depth]` row-major.
+    #[cfg(feature = "train")]
     pub(crate) fn transposed(values: &[T], columns: usize, depth: usize) -> Self {
         let mut panels = Panels::zeros(depth, columns);
         let width = T::TILE_COLUMNS;
@@ -40,6 +41,7 @@ impl<T: Element> Panels<T> {
     }
 
     /// `values`, `[depth, columns]` row-major.
+    #[cfg(feature = "train")]
     pub(crate) fn copied(values: &[T], depth: usize, columns: usize) -> Self {
         let mut panels = Panels::zeros(depth, columns);
         let width = T::TILE_COLUMNS;
