@@ -1,6 +1,6 @@
 //! Outcomes that runs of a group share.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::grid::Training;
 use super::outcome::Outcome;
@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// All that the outcome of a run depends on within its group, where the table is replaced by codes. The largest codes that
 /// fit are often the same at several reductions: fixed point takes 8 bits at p = .5, .6 and .7.
-#[derive(Clone, PartialEq)]
+#[derive(PartialEq)]
 pub(super) struct Codes {
     pub(super) method: String,
     pub(super) setting: Setting,
@@ -33,7 +33,7 @@ impl Known {
         Ok(outcome)
     }
 
-    fn done(&self) -> std::sync::MutexGuard<'_, Vec<(Codes, Outcome)>> {
+    fn done(&self) -> MutexGuard<'_, Vec<(Codes, Outcome)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
