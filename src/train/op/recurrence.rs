@@ -101,24 +101,28 @@ impl CustomOp3 for Recurrence {
         let words = order.rows.len();
         let recurrent = Right::transposed(weight, four, h);
         let stride = recurrent.stride();
-        // Products of whole tiles reach beyond the sentences of a step: what they read there are states that are still
-        // zero, so that they change nothing.
         let mut gates = Vec::with_capacity((words + TILE_ROWS) * stride);
-        for (index, &row) in order.rows.iter().enumerate() {
-            gates.extend_from_slice(from_words.row(row as usize));
-            gates.resize((index + 1) * stride, 0.0);
-        }
-        gates.resize((words + TILE_ROWS) * stride, 0.0);
-        let mut before = vec![0.0f32; (words + TILE_ROWS) * h];
+        let mut before = Vec::with_capacity((words + TILE_ROWS) * h);
         let mut cells = vec![0.0f32; words * h];
         let mut squashed = vec![0.0f32; words * h];
         let mut hidden = vec![0.0f32; self.batch.len() * h];
         let mut sums = vec![0.0f32; self.batch.len() * h];
         let mut previous = 0;
         for (step, &(active, start)) in order.steps.iter().enumerate() {
+            // Step by step, so that the product and the activations find them in the cache.
+            let end = start + active;
+            for (row, &word) in (start + 1..=end).zip(&order.rows[start..]) {
+                gates.extend_from_slice(from_words.row(word as usize));
+                gates.resize(row * stride, 0.0);
+            }
+            before.extend_from_slice(&hidden[..active * h]);
             if step > 0 {
-                before[start * h..][..active * h].copy_from_slice(&hidden[..active * h]);
+                // Products of whole tiles reach beyond the sentences of a step.
+                gates.resize((end + TILE_ROWS) * stride, 0.0);
+                before.resize((end + TILE_ROWS) * h, 0.0);
                 add(&mut gates[start * stride..], Left::new(&before[start * h..], h), active, &recurrent);
+                gates.truncate(end * stride);
+                before.truncate(end * h);
             }
             let (old, new) = cells.split_at_mut(start * h);
             InstructionSet::best().run(Forward {
@@ -156,12 +160,7 @@ impl CustomOp3 for Recurrence {
         let states = states.ok_or_else(|| Error::Msg("recurrence: backward before forward".into()))?;
         let (four, h) = weight.dims2()?;
         let back = |weight: &[f32], gradient: &[f32]| Ok(states.back(&self.batch, weight, gradient, h));
-        let gates = numbers(weight, |weight| numbers(gradient, |gradient| back(weight, gradient)))?;
-        let mut by_word = vec![0.0f32; inputs.dims2()?.0 * four];
-        for (gates, &row) in gates.chunks_exact(four).zip(&states.order.rows) {
-            let out = &mut by_word[row as usize * four..][..four];
-            out.iter_mut().zip(gates).for_each(|(sum, &value)| *sum += value);
-        }
+        let (gates, by_word) = numbers(weight, |weight| numbers(gradient, |gradient| back(weight, gradient)))?;
         for bias in &self.biases {
             self.leaves.give(bias, || Ok(sums(&by_word, four)))?;
         }
@@ -174,10 +173,12 @@ impl CustomOp3 for Recurrence {
 }
 
 impl States {
-    /// The gradient of the gates before activation, `[words, 4 h]`, from that of the means `[b, h]`.
-    fn back(&self, batch: &Batch, weight: &[f32], means: &[f32], h: usize) -> Vec<f32> {
+    /// The gradient of the gates before activation from that of the means `[b, h]`: of each word, `[words, 4 h]`, and its
+    /// sums over the places of each distinct word, `[n, 4 h]`.
+    fn back(&self, batch: &Batch, weight: &[f32], means: &[f32], h: usize) -> (Vec<f32>, Vec<f32>) {
         let four = 4 * h;
         let recurrent = Right::new(weight, four, h);
+        let mut by_word = vec![0.0f32; batch.words().len() * four];
         let mut gradients = vec![0.0f32; self.order.rows.len() * four];
         // Of the hidden states after the present step, and of the cells, from the steps behind it.
         let mut hidden = Product::default();
@@ -206,8 +207,12 @@ impl States {
             if step > 0 {
                 hidden.compute(None, Left::new(&gradients[start * four..], four), active, &recurrent);
             }
+            for (gates, &row) in gradients[start * four..].chunks_exact(four).zip(&self.order.rows[start..][..active]) {
+                let out = &mut by_word[row as usize * four..][..four];
+                out.iter_mut().zip(gates).for_each(|(sum, &value)| *sum += value);
+            }
         }
-        gradients
+        (gradients, by_word)
     }
 
     /// The gradient of the recurrent weight `[4 h, h]`, from that of the gates.
