@@ -2,6 +2,8 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "bits are from 2 to 8")]
 
+use crate::linalg::{InstructionSet, Work};
+
 /// A grid of `2^bits` equidistant points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Grid {
@@ -59,26 +61,27 @@ impl Grid {
     }
 
     fn squared_error(&self, samples: &[Sample]) -> f64 {
-        // Partial sums in a fixed order leave room for vector instructions.
-        const LANES: usize = 8;
-        let mut sums = [0.0f64; LANES];
-        for samples in samples.chunks(LANES) {
-            for (sum, &(value, times)) in sums.iter_mut().zip(samples) {
-                let difference = self.round(value) - value;
-                *sum += f64::from(difference * difference * times);
-            }
-        }
-        sums.iter().sum()
+        InstructionSet::best().run(SquaredError { grid: self, samples })
+    }
+
+    /// Rounds rows in place, with a grid for each column or one for all.
+    pub(super) fn round_rows(grids: &[Grid], rows: &mut [f32]) {
+        InstructionSet::best().run(RoundRows { grids, rows });
     }
 
     /// The code of the nearest point, of two the one with the even code.
-    #[inline]
+    #[inline(always)]
     pub(super) fn code(&self, value: f32) -> u8 {
-        if self.step == 0.0 {
-            return 0;
-        }
-        // A conversion of a float saturates, so that nothing is out of range.
-        ((value - self.offset) / self.step).round_ties_even().clamp(0.0, self.last) as u8
+        // At most 255.
+        self.nearest(value) as u8
+    }
+
+    /// Likewise, as a float.
+    #[inline(always)]
+    fn nearest(&self, value: f32) -> f32 {
+        // Without a step everything is code 0; what 0 / 0 gives is not looked at.
+        let code = ((value - self.offset) / self.step).round_ties_even().clamp(0.0, self.last);
+        if self.step == 0.0 { 0.0 } else { code }
     }
 
     /// The point of a code.
@@ -88,9 +91,65 @@ impl Grid {
     }
 
     /// The nearest point.
-    #[inline]
+    #[inline(always)]
     pub(super) fn round(&self, value: f32) -> f32 {
-        self.value(self.code(value))
+        self.step * self.nearest(value) + self.offset
+    }
+}
+
+/// The loop of [`Grid::squared_error`].
+struct SquaredError<'a> {
+    grid: &'a Grid,
+    samples: &'a [Sample],
+}
+
+impl Work for SquaredError<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        // Partial sums in a fixed order leave room for vector instructions.
+        const LANES: usize = 8;
+        let mut sums = [0.0f64; LANES];
+        let (chunks, rest) = self.samples.as_chunks::<LANES>();
+        for samples in chunks {
+            for (sum, &sample) in sums.iter_mut().zip(samples) {
+                *sum += self.error(sample);
+            }
+        }
+        for (sum, &sample) in sums.iter_mut().zip(rest) {
+            *sum += self.error(sample);
+        }
+        sums.iter().sum()
+    }
+}
+
+impl SquaredError<'_> {
+    #[inline(always)]
+    fn error(&self, (value, times): Sample) -> f64 {
+        let difference = self.grid.round(value) - value;
+        f64::from(difference * difference * times)
+    }
+}
+
+/// The loop of [`Grid::round_rows`].
+struct RoundRows<'a> {
+    grids: &'a [Grid],
+    rows: &'a mut [f32],
+}
+
+impl Work for RoundRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        if let [grid] = self.grids {
+            self.rows.iter_mut().for_each(|value| *value = grid.round(*value));
+            return;
+        }
+        for row in self.rows.chunks_exact_mut(self.grids.len().max(1)) {
+            row.iter_mut().zip(self.grids).for_each(|(value, grid)| *value = grid.round(*value));
+        }
     }
 }
 
