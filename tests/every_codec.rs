@@ -6,7 +6,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rankfold::codec::{self, CODECS, Codec, Part};
+use rankfold::codec::{self, CODECS, Codec, Demand, Options, Part, Symmetry, Table};
+use rankfold::compare::Encoded;
 use rankfold::observe::Silent;
 use rankfold::tensor::{Dtype, MappedRows, TensorMeta};
 use serde_json::Value;
@@ -93,6 +94,50 @@ fn outputs_of_every_codec_verify_alone_and_against_their_source() {
         assert_verifies(&output.path());
         rankfold([Path::new("verify"), &output.path(), Path::new("--source"), &fixture(SOURCE)]).assert().code(0);
     }
+}
+
+#[test]
+fn rows_that_are_encoded_apart_are_rounded_to_what_their_codes_decode_to() {
+    let (rows, columns) = (5, 70);
+    // A row of zeros, one of a single sign, and numbers large and small.
+    let values: Vec<f32> = (0..rows * columns)
+        .map(|at| match at / columns {
+            0 => 0.0,
+            1 => 1.0 + at as f32,
+            row => (at as f32 * 0.7).sin() * 10f32.powi(2 * row as i32 - 6),
+        })
+        .collect();
+    let bytes = bytes_of(&values);
+    let table = MappedRows::new(&bytes, Dtype::F32, rows, columns).unwrap();
+    let table = Table { name: "t.weight", dtype: Dtype::F32, rows: &table };
+    let mut options: Vec<(&str, Options)> = vec![("cast", Options::default())];
+    options.push(("cast", Options { dtype: Some(Dtype::BF16), ..Options::default() }));
+    for granularity in ["row", "group:32"] {
+        for symmetry in [Symmetry::Symmetric, Symmetry::Affine] {
+            let granularity = granularity.parse().unwrap();
+            options.push(("fixed-point", Options { granularity, symmetry, ..Options::default() }));
+        }
+    }
+    let mut compared = 0;
+    for (name, options) in options {
+        let codec = codec::find(name).unwrap();
+        let analysis = codec.analyze(&table, &options, Demand::Ladder, &Silent).unwrap();
+        for point in 0..analysis.points().len() {
+            let setting = &analysis.points()[point].setting;
+            assert!(codec.encodes_rows_apart(setting));
+            let encoded = Encoded::new(analysis.as_ref(), table.rows, point, &Silent).unwrap();
+            let mut decoded = vec![0.0; values.len()];
+            encoded.decode(codec).unwrap().read_f32(0..rows, &mut decoded).unwrap();
+            let mut rounded = values.clone();
+            codec.round_rows(setting, columns, &mut rounded).unwrap();
+            assert_eq!(bytes_of(&rounded), bytes_of(&decoded), "{setting:?}");
+            rounded[columns + 3] = f32::NAN;
+            let refused = codec.round_rows(setting, columns, &mut rounded).unwrap_err();
+            assert!(refused.to_string().contains("row 1, column 3"), "{refused}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 2 + 4 * 4, "{compared}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::{
     Analysis, Arithmetic, Codec, Demand, DirectTarget, Measured, Native, Options, Part, PartSink, Point, Setting, Table,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::check_finite;
 use crate::observe::Observer;
 use crate::plan::bytes_within_reduction;
 use crate::tensor::{Dtype, Rows, Store, TensorMeta};
@@ -97,6 +98,14 @@ impl Codec for Cast {
         true
     }
 
+    fn round_rows(&self, setting: &Setting, columns: usize, values: &mut [f32]) -> Result<()> {
+        let mut rounded: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
+        check_finite(0, columns, &rounded)?;
+        store(&mut rounded, dtype_of(setting)?, columns, 0)?;
+        values.iter_mut().zip(rounded).for_each(|(value, rounded)| *value = rounded as f32);
+        Ok(())
+    }
+
     fn native(&self, _setting: &Setting, _columns: usize) -> Option<Native> {
         Some(Native::Plain)
     }
@@ -178,15 +187,22 @@ fn convert_block(
 ) -> Result<(Vec<u8>, Measured)> {
     let columns = rows.shape().1;
     let exact = finite(rows, &range)?;
-    let place = |index: usize| format!("row {}, column {}", range.start + index / columns, index % columns);
-    let (mut rounded, mut bytes) = (exact.clone(), Vec::new());
-    f64::store(&mut rounded, dtype, &mut bytes).map_err(|overflow| {
+    let mut rounded = exact.clone();
+    let bytes = store(&mut rounded, dtype, columns, range.start)?;
+    let weight = |row: usize| weights.map(|weights| weights[range.start + row]);
+    let sums = Measured::of_rows(&exact, &rounded, columns, weight);
+    Ok((bytes, sums))
+}
+
+/// Rounds rows in place, the first of which is `first_row`, and gives their bytes.
+fn store(values: &mut [f64], dtype: Dtype, columns: usize, first_row: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let place = |index: usize| format!("row {}, column {}", first_row + index / columns, index % columns);
+    f64::store(values, dtype, &mut bytes).map_err(|overflow| {
         Error::new(ErrorKind::NonFinite, "a weight leaves the range of the dtype")
             .expected(format!("a finite {dtype}"))
             .found(format!("{} in {}", overflow.value, place(overflow.index)))
             .hint("cast to a dtype of wider range with `--dtype bf16`")
     })?;
-    let weight = |row: usize| weights.map(|weights| weights[range.start + row]);
-    let sums = Measured::of_rows(&exact, &rounded, columns, weight);
-    Ok((bytes, sums))
+    Ok(bytes)
 }

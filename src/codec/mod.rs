@@ -232,6 +232,15 @@ pub trait Codec: Sync {
         false
     }
 
+    /// Rows that are encoded apart, `[_, columns]`, in place as they are once encoded and decoded. Training asks for the rows
+    /// of a batch at each step; nothing is packed, measured or written for it.
+    ///
+    /// # Errors
+    /// What encoding reports; [`ErrorKind::Unsupported`] where rows are not encoded apart.
+    fn round_rows(&self, _setting: &Setting, _columns: usize, _values: &mut [f32]) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, format!("rows are not encoded apart by {}", self.name())))
+    }
+
     /// Whether the parts are plain numbers that can be trained as they are: A `[V, k]` and B transposed `[d, k]`.
     fn is_factor_pair(&self) -> bool {
         false

@@ -1,17 +1,14 @@
 //! Encoding of rows each for itself: blocks of them on all cores, their errors measured on the way.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "an encoder: blocks of a range of rows that stands in memory"
-)]
+#![expect(clippy::arithmetic_side_effects, reason = "an encoder: blocks of a range of rows that stands in memory")]
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Measured;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::linalg::check_finite;
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
@@ -47,15 +44,11 @@ pub(super) fn encode_rows(
 /// The numbers of rows `range`, all of which are finite.
 ///
 /// # Errors
-/// [`ErrorKind::NonFinite`] with the first that is not.
+/// [`NonFinite`](crate::ErrorKind::NonFinite) with the first that is not.
 pub(super) fn finite(rows: &dyn Rows, range: &Range<usize>) -> Result<Vec<f64>> {
     let columns = rows.shape().1;
     let mut exact = vec![0.0f64; range.len() * columns];
     rows.read_f64(range.clone(), &mut exact)?;
-    match exact.iter().position(|value| !value.is_finite()) {
-        None => Ok(exact),
-        Some(at) => Err(Error::new(ErrorKind::NonFinite, "a weight is not finite")
-            .expected("finite numbers only")
-            .found(format!("{} in row {}, column {}", exact[at], range.start + at / columns, at % columns))),
-    }
+    check_finite(range.start, columns, &exact)?;
+    Ok(exact)
 }

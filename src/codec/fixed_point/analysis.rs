@@ -176,7 +176,8 @@ fn each_row(
     Ok(())
 }
 
-fn out_of_range(error: OutOfRange, row: Option<usize>) -> Error {
+/// That of the numbers of a row, or of the table.
+pub(super) fn out_of_range(error: OutOfRange, row: Option<usize>) -> Error {
     let place = row.map_or_else(String::new, |row| format!(" in row {row}"));
     let summary = "a scale or a level leaves the range of its dtype";
     let built = Error::new(ErrorKind::NonFinite, summary)
@@ -321,11 +322,13 @@ fn pack_zero_points(zero_points: &[u8], groups: usize) -> Vec<u8> {
     bytes
 }
 
-struct Quantize<'a> {
-    values: &'a [f64],
-    codes: &'a mut [u16],
-    scheme: &'a Scheme,
-    shared: Option<Extent>,
+/// Finds the grid of some numbers and their codes.
+pub(super) struct Quantize<'a> {
+    pub(super) values: &'a [f64],
+    pub(super) codes: &'a mut [u16],
+    pub(super) scheme: &'a Scheme,
+    /// Of the whole table, where one scale serves it.
+    pub(super) shared: Option<Extent>,
 }
 
 impl Work for Quantize<'_> {

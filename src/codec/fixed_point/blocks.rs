@@ -1,7 +1,6 @@
 //! Blocks of rows over the threads, and what they give in the order of the rows.
 
 #![expect(
-    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "an encoder: every size and place is that of a table in memory or of its own parts"
 )]
@@ -10,7 +9,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::linalg::check_finite;
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
@@ -25,7 +25,7 @@ pub(super) const ROW_MULTIPLE: usize = 8;
 /// observer go to a row.
 ///
 /// # Errors
-/// [`ErrorKind::NonFinite`] with the first row and column that is NaN or infinite; what `work` and `take` report.
+/// [`NonFinite`](crate::ErrorKind::NonFinite) with the first row and column that is NaN or infinite; what `work` and `take` report.
 pub(super) fn stream<T: Send>(
     rows: &dyn Rows,
     units: u64,
@@ -44,7 +44,7 @@ pub(super) fn stream<T: Send>(
                 let range = start..count.min(start + height);
                 values.resize(range.len() * columns, 0.0);
                 rows.read_f64(range.clone(), values)?;
-                check_finite(values, columns, range.start)?;
+                check_finite(range.start, columns, values)?;
                 work(range, values)
             })
             .collect();
@@ -54,19 +54,4 @@ pub(super) fn stream<T: Send>(
         observer.advance((starts.len() * height) as u64 * units);
     }
     Ok(())
-}
-
-fn check_finite(values: &[f64], columns: usize, first_row: usize) -> Result<()> {
-    // Without a way out of the loop, so that it takes several numbers at a time.
-    if !values.iter().fold(false, |bad, value| bad | !value.is_finite()) {
-        return Ok(());
-    }
-    let at = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
-    let columns = columns.max(1);
-    Err(Error::new(ErrorKind::NonFinite, "a weight is not finite").expected("finite numbers only").found(format!(
-        "{} in row {}, column {}",
-        values[at],
-        first_row + at / columns,
-        at % columns
-    )))
 }

@@ -142,11 +142,12 @@ impl Rows for Quantized<'_> {
     }
 }
 
-struct Dequantize<'a> {
-    grid: Grid,
-    codes: &'a [u16],
-    flip: u16,
-    out: &'a mut [f32],
+/// See [`Grid::dequantize`].
+pub(super) struct Dequantize<'a> {
+    pub(super) grid: Grid,
+    pub(super) codes: &'a [u16],
+    pub(super) flip: u16,
+    pub(super) out: &'a mut [f32],
 }
 
 impl Work for Dequantize<'_> {

@@ -6,6 +6,7 @@ mod analysis;
 mod blocks;
 mod decode;
 mod grid;
+mod round;
 mod scheme;
 
 use crate::codec::{
@@ -86,6 +87,14 @@ impl Codec for FixedPoint {
 
     fn encodes_rows_apart(&self, setting: &Setting) -> bool {
         Scheme::from_setting(setting).is_ok_and(|scheme| scheme.granularity != Granularity::Tensor)
+    }
+
+    fn round_rows(&self, setting: &Setting, columns: usize, values: &mut [f32]) -> Result<()> {
+        let scheme = Scheme::from_setting(setting)?;
+        if scheme.granularity == Granularity::Tensor {
+            return Err(Error::new(ErrorKind::Unsupported, "one scale serves all rows"));
+        }
+        round::round_rows(&scheme, columns, values)
     }
 
     fn native(&self, setting: &Setting, columns: usize) -> Option<Native> {

@@ -175,9 +175,9 @@ impl Trained {
     pub(super) fn look_up(&self, indices: &[u32]) -> Result<Vec<f32>> {
         let mut rows = self.master.gather(indices);
         match &self.quantizer {
-            Some(quantizer) if quantizer.is_by_row() && !indices.is_empty() => {
-                let rows = Matrix::new(rows, indices.len(), self.master.columns)?;
-                Ok(quantizer.decoded(&rows)?.0.values)
+            Some(quantizer) if quantizer.is_by_row() => {
+                quantizer.round_rows(self.master.columns, &mut rows)?;
+                Ok(rows)
             }
             Some(_) if !self.residual.is_empty() => {
                 let columns = self.master.columns;

@@ -54,6 +54,11 @@ impl Quantizer {
         !self.is_by_row() && updates.is_multiple_of(self.every)
     }
 
+    /// Rounds rows `[_, columns]` in place, where they are encoded apart.
+    pub(super) fn round_rows(&self, columns: usize, values: &mut [f32]) -> Result<()> {
+        self.codec.round_rows(&self.setting, columns, values)
+    }
+
     /// `matrix` encoded: the parts, in memory, with what they would take in a checkpoint.
     ///
     /// # Errors
