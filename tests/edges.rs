@@ -110,6 +110,17 @@ fn a_factor_that_overflows_halves_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_table_that_would_decode_to_infinities_is_refused_by_every_method_that_could() {
+    let near_the_end = |row, column| noise(row, column).signum() * f32::MAX;
+    for method in ["low-rank", "low-rank-fixed", "transform"] {
+        let error = Sandbox::singles([500, 16], near_the_end).refused(&["--method", method, "--reduction", "0.4"]);
+        assert!(error.contains("beyond the range"), "{method}: {error}");
+    }
+    // Codes whose levels are numbers of the table's own range do without.
+    Sandbox::singles([500, 16], near_the_end).error_of(&["--method", "product", "--reduction", "0.4"]);
+}
+
+#[test]
 fn a_weight_that_is_not_finite_is_named_with_the_first_row() {
     for (value, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
         let bad = |row: usize, column: usize| match (row, column) {

@@ -17,7 +17,7 @@ use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory, digest_file};
 use crate::plan::{Ladder, Override, Overrides, Plan, Size, Step, Target, fit_size};
 use crate::stub;
-use crate::tensor::Rows;
+use crate::tensor::{Precision, Rows};
 
 /// What the user asks for.
 #[derive(Debug, Clone)]
@@ -86,7 +86,22 @@ impl Encoded {
         sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        Ok(Encoded { measured: analysis.encode(rows, point, sink, observer)?, products: analysis.products(point) })
+        let measured = analysis.encode(rows, point, sink, observer)?;
+        let (limit, numbers) = match rows.precision() {
+            Precision::Double => (f64::MAX, "doubles"),
+            Precision::Single => (f64::from(f32::MAX), "singles"),
+        };
+        // Neither may it be no number at all.
+        if measured.largest.is_nan() || measured.largest > limit {
+            return Err(Error::new(
+                ErrorKind::NonFinite,
+                "the table decodes to numbers beyond the range of its arithmetic",
+            )
+            .expected(format!("{numbers}, of magnitudes up to {limit:e}"))
+            .found(format!("{:e}", measured.largest))
+            .hint("scale the table down, or leave it out with `--exclude`"));
+        }
+        Ok(Encoded { measured, products: analysis.products(point) })
     }
 }
 

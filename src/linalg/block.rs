@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::buffer::Buffer;
 use super::element::Element;
 use super::kernel::InstructionSet;
-use super::loops::{Norms, Spread};
+use super::loops::{Norms, Spread, largest_row_norm};
 use super::measured::{Measured, Weighted};
 use super::operand;
 use super::panels::padded;
@@ -62,6 +62,8 @@ struct Sums {
     squared_norm: f64,
     squared_error: f64,
     largest_error: f64,
+    /// No magnitude of what is subtracted is above it, nor any of the sums on the way there.
+    largest: f64,
     weighted: Weighted,
 }
 
@@ -114,7 +116,11 @@ impl<T: Element> Block<T> {
         job.subtrahend().subtract(self);
         let (squared_error, largest_error) = set.run(Norms(&self.table));
         let weighted = Weighted { squared_norm: weighted_norm, squared_error: self.weighted_square(job) };
-        Ok(Sums { squared_norm, squared_error, largest_error, weighted })
+        // No sum on the way to an entry of A B is above the product of the norms (Cauchy, Schwarz).
+        let rank = job.subtrahend().rank();
+        let left = &self.left[..self.range.len() * rank];
+        let largest = largest_row_norm(left, rank) * job.subtrahend().largest_column();
+        Ok(Sums { squared_norm, squared_error, largest_error, largest, weighted })
     }
 
     /// Sum of squares of the block's rows, each times its weight; zero where there are none.
@@ -166,6 +172,7 @@ pub(super) fn stream<T: Element>(
         squared_norm: sums.squared_norm * back * back,
         squared_error: sums.squared_error * back * back,
         max_absolute_error: sums.largest_error * back,
+        largest: sums.largest * back,
         weighted: job.weights().map(|_| Weighted {
             squared_norm: sums.weighted.squared_norm * back * back,
             squared_error: sums.weighted.squared_error * back * back,
@@ -195,6 +202,7 @@ fn collect<T: Element>(
         sums.weighted.squared_norm += partial.weighted.squared_norm;
         sums.weighted.squared_error += partial.weighted.squared_error;
         sums.largest_error = sums.largest_error.max(partial.largest_error);
+        sums.largest = sums.largest.max(partial.largest);
         observer.advance((block.range.len() * columns) as u64);
     }
     Ok(())

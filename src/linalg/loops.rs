@@ -1,7 +1,7 @@
 //! What is done to numbers one by one, beside the products.
 
 use super::element::Element;
-use super::kernel::Work;
+use super::kernel::{InstructionSet, Work};
 
 /// Partial sums: enough to fill a register of doubles, in a fixed order whatever the instructions.
 const LANES: usize = 8;
@@ -170,6 +170,36 @@ impl<T: Element> Work for Norms<'_, T> {
         }
         let largest = largest.into_iter().fold(T::ZERO, T::larger);
         (sums.iter().sum(), largest.double())
+    }
+}
+
+/// The largest norm of a row of `rows`, `[_, columns]`.
+pub(crate) fn largest_row_norm<T: Element>(rows: &[T], columns: usize) -> f64 {
+    InstructionSet::best().run(LargestSquare { rows, columns }).sqrt()
+}
+
+/// The loop of [`largest_row_norm`].
+struct LargestSquare<'a, T> {
+    rows: &'a [T],
+    columns: usize,
+}
+
+impl<T: Element> Work for LargestSquare<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let mut largest = 0.0f64;
+        for row in self.rows.chunks_exact(self.columns.max(1)) {
+            let mut sums = [0.0f64; LANES];
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            for values in chunks {
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value.double() * value.double());
+            }
+            sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += value.double() * value.double());
+            largest = largest.max(sums.iter().sum());
+        }
+        largest
     }
 }
 

@@ -9,6 +9,9 @@ pub struct Measured {
     pub squared_error: f64,
     /// `max |W - decode|`.
     pub max_absolute_error: f64,
+    /// `max |decode|`, or what neither it nor a sum on the way to it is above; 0 where the codec itself sees to it that every
+    /// level is a number.
+    pub largest: f64,
     /// The same sums with weights of rows, where there are any.
     pub weighted: Option<Weighted>,
 }
@@ -52,10 +55,12 @@ impl Measured {
         for (index, (source, decoded)) in rows.enumerate() {
             let mut row = Measured::default();
             for (&source, &decoded) in source.iter().zip(decoded) {
-                let (source, difference) = (source.into(), source.into() - decoded.into());
+                let (source, decoded) = (source.into(), decoded.into());
+                let difference = source - decoded;
                 row.squared_norm += source * source;
                 row.squared_error += difference * difference;
                 row.max_absolute_error = row.max_absolute_error.max(difference.abs());
+                row.largest = row.largest.max(decoded.abs());
             }
             row.weighted = weight(index).map(|weight| Weighted {
                 squared_norm: weight * row.squared_norm,
@@ -76,6 +81,7 @@ impl Measured {
         self.squared_norm += other.squared_norm;
         self.squared_error += other.squared_error;
         self.max_absolute_error = self.max_absolute_error.max(other.max_absolute_error);
+        self.largest = self.largest.max(other.largest);
         if let Some(other) = other.weighted {
             let own = self.weighted.get_or_insert_default();
             own.squared_norm += other.squared_norm;
@@ -91,6 +97,7 @@ impl Measured {
             squared_norm: square(self.squared_norm),
             squared_error: square(self.squared_error),
             max_absolute_error: self.max_absolute_error * factor,
+            largest: self.largest * factor,
             weighted: self.weighted.map(|weighted| Weighted {
                 squared_norm: square(weighted.squared_norm),
                 squared_error: square(weighted.squared_error),

@@ -61,6 +61,7 @@ pub(crate) use frame::check_finite;
 pub(crate) use kernel::{InstructionSet, Work};
 #[cfg(feature = "train")]
 pub(crate) use kernel::{Kernel, TILE_ROWS};
+pub(crate) use loops::largest_row_norm;
 pub use measured::{Measured, Weighted};
 pub use nearest::nearest;
 pub use overlap::eigenspace_overlap;

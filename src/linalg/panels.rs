@@ -90,6 +90,20 @@ impl<T: Element> Panels<T> {
         self.data.iter().fold(0.0f64, |largest, value| largest.max(value.double().abs()))
     }
 
+    /// The largest norm of a column.
+    pub(super) fn largest_column_norm(&self) -> f64 {
+        let width = T::TILE_COLUMNS;
+        let mut largest = 0.0f64;
+        for panel in self.data.chunks_exact(width * self.depth.max(1)) {
+            let mut squares = vec![0.0f64; width];
+            for row in panel.chunks_exact(width) {
+                squares.iter_mut().zip(row).for_each(|(sum, value)| *sum += value.double() * value.double());
+            }
+            largest = squares.into_iter().fold(largest, f64::max);
+        }
+        largest.sqrt()
+    }
+
     /// Rows.
     pub(crate) fn depth(&self) -> usize {
         self.depth

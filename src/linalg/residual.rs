@@ -24,6 +24,7 @@ pub(super) struct Subtrahend<T> {
     right: Operand<T>,
     exponent: i32,
     left_scale: f64,
+    largest_column: f64,
 }
 
 impl<T: Element> Subtrahend<T> {
@@ -36,12 +37,18 @@ impl<T: Element> Subtrahend<T> {
         let right = if (right - exponent).abs() <= NEAR { exponent } else { right.clamp(-126, 126) };
         let scale = -power_of_two(right);
         panels.map(|value| T::nearest(value.double() * scale));
-        Subtrahend { right: Operand::new(panels, products), exponent, left_scale: power_of_two(exponent - right) }
+        let (largest_column, left_scale) = (panels.largest_column_norm(), power_of_two(exponent - right));
+        Subtrahend { right: Operand::new(panels, products), exponent, left_scale, largest_column }
     }
 
     /// `2^exponent`.
     pub(super) fn table_scale(&self) -> f64 {
         power_of_two(self.exponent)
+    }
+
+    /// The largest norm of a column of what A is multiplied by, once it is scaled.
+    pub(super) fn largest_column(&self) -> f64 {
+        self.largest_column
     }
 
     pub(super) fn rank(&self) -> usize {

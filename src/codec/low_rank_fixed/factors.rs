@@ -14,7 +14,7 @@ use super::{Setup, Variant};
 use crate::codec::Measured;
 use crate::codec::random::Normal;
 use crate::error::Result;
-use crate::linalg::{Chunk, Factorization, Map, Moments, solve_positive, sweep};
+use crate::linalg::{Chunk, Factorization, Map, Moments, largest_row_norm, solve_positive, sweep};
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
@@ -200,9 +200,7 @@ fn left_grids(source: &Source<'_>, map: &Map, setup: &Setup) -> Result<Vec<Grid>
 
 /// Rounds rows of L in place.
 fn round_left(left: &mut [f32], grids: &[Grid], rank: usize) {
-    left.par_chunks_mut(rank.max(1)).with_min_len(64).for_each(|row| {
-        row.iter_mut().zip(grids.iter().cycle()).for_each(|(value, grid)| *value = grid.round(*value));
-    });
+    left.par_chunks_mut(64 * rank.max(1)).for_each(|rows| Grid::round_rows(grids, rows));
 }
 
 fn moments(source: &Source<'_>, map: &Map, left: &[Grid], rank: usize) -> Result<Moments> {
@@ -255,6 +253,8 @@ impl Factors {
         let width = source.width();
         let right = rounded_right(&self.right, &self.right_codes, width);
         let back = Map::new(rank, width, |row, column| right[row * width + column]);
+        let square = |column: usize| right.iter().skip(column).step_by(width).map(|value| value * value).sum::<f64>();
+        let largest_column = (0..width).map(square).fold(0.0, f64::max).sqrt();
         let mut total = Measured::default();
         let mut codes = Vec::new();
         let mut take = |chunk: Chunk<'_>| {
@@ -273,6 +273,8 @@ impl Factors {
                 })
                 .collect();
             sums.iter().for_each(|sum| total.add(sum));
+            // No sum on the way to an entry is above the product of the norms (Cauchy, Schwarz).
+            total.largest = total.largest.max(largest_row_norm(chunk.left, rank) * largest_column);
             source.observer.advance(chunk.table.len() as u64);
             sink(&codes)
         };
