@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::data_set::DataSet;
-use super::grid::{Group, Run, Training};
+use super::grid::{CYCLE, Group, PATIENCE, Run, Training};
 use super::known::{Codes, Known};
 use super::method::{Form, Method, Origin, Size};
 use super::outcome::{Epoch, Measured, Outcome};
@@ -24,14 +24,10 @@ const RANDOM_COLUMNS: usize = 300;
 /// Share that dropout leaves out, as in the paper.
 const DROPOUT: f64 = 0.5;
 
-/// Epochs after which codes of a whole table are found anew: as many as CALR takes from one largest rate to the next, so
-/// that they are found where it is smallest.
-const CODES_EVERY: u64 = 3;
+/// Epochs after which codes of a whole table are found anew: where CALR's rate is smallest.
+const CODES_EVERY: u64 = CYCLE;
 
-/// Epochs at a constant rate that may bring nothing better before the training ends.
-pub(super) const PATIENCE: u64 = 5;
-
-/// Updates that those epochs have at least: a small data set takes many epochs to begin to learn.
+/// Updates that patience has at least: a small data set takes many epochs to begin to learn.
 pub(super) const PATIENT_UPDATES: u64 = 450;
 
 /// Trains classifiers.
@@ -57,7 +53,7 @@ pub(super) struct Start<'a> {
 /// How every classifier is trained before its table is replaced, and those whose table was replaced before any training
 /// for as many epochs: Adam at its usual rate.
 fn first_training() -> Training {
-    Training { optimizer: "adam".to_owned(), schedule: "constant".to_owned(), max_lr: 1e-3 }
+    Training { optimizer: "adam".to_owned(), schedule: "constant".to_owned(), max_lr: 1e-3, patience: Some(PATIENCE) }
 }
 
 impl<'a> Laboratory for Classifiers<'a> {
@@ -69,7 +65,7 @@ impl<'a> Laboratory for Classifiers<'a> {
         let data = data.ok_or_else(|| Error::new(ErrorKind::Request, "no such data set").found(group.data.clone()))?;
         let vectors = start_table(data, group.seed)?;
         let classifier = fresh(data, &group.arch, Embedding::dense(vectors.clone()), group.seed)?;
-        let (classifier, history) = self.train(data, classifier, &first_training(), Some(PATIENCE), group.seed)?;
+        let (classifier, history) = self.train(data, classifier, &first_training(), group.seed)?;
         let seconds = began.elapsed().as_secs_f64();
         Ok(Start { data, classifier, history, vectors, seconds, known: Known::default() })
     }
@@ -83,16 +79,22 @@ impl<'a> Laboratory for Classifiers<'a> {
             Origin::Trained => start.classifier.embedding().table()?,
             Origin::Vectors | Origin::Random => start.vectors.clone(),
         };
-        let find = || self.measure(start, run, method, &table);
+        let every = CODES_EVERY * start.data.train.len().div_ceil(super::BATCH) as u64;
         let outcome = match method.form {
             Form::Encoded(codec) => match resolved(method, codec, run, &table) {
                 Ok(setting) => {
                     let codes = Codes { method: run.method.clone(), setting, training: run.training.clone() };
-                    start.known.or_find(codes, find)?
+                    let stored = || coded(codec, codes.setting.clone(), &table, every);
+                    start.known.or_find(&codes, || self.measure(start, run, method, stored()))?
                 }
                 Err(error) => absent(error)?,
             },
-            _ => find()?,
+            Form::Dense => self.measure(start, run, method, Ok(Stored::singles(Embedding::dense(table))))?,
+            Form::Decoded(codec) => self.measure(start, run, method, decoded(codec, run, &table, every))?,
+            Form::Factors => self.measure(start, run, method, factor_pair(method, run, &table))?,
+            Form::EncodedFactors(codec) => {
+                self.measure(start, run, method, coded_factors(method, codec, run, &table, every))?
+            }
         };
         let first = if method.form.is_whole() && run.training.is_none() { start.seconds } else { 0.0 };
         Ok(match outcome {
@@ -117,10 +119,10 @@ fn absent(error: Error) -> Result<Outcome> {
 const RETRAINED: u64 = 1 << 32;
 
 impl Classifiers<'_> {
-    /// Replaces the table, trains as `run` says, and measures what came of it; seconds are the caller's to say.
-    fn measure(&self, start: &Start<'_>, run: &Run, method: &Method, table: &Matrix) -> Result<Outcome> {
-        let every = CODES_EVERY * start.data.train.len().div_ceil(super::BATCH) as u64;
-        let stored = match stored(method, run, table, every) {
+    /// Replaces the table by what is `stored` of it, trains as `run` says, and measures what came of it; seconds are the
+    /// caller's to say.
+    fn measure(&self, start: &Start<'_>, run: &Run, method: &Method, stored: Result<Stored>) -> Result<Outcome> {
+        let stored = match stored {
             Ok(stored) => stored,
             Err(error) => return absent(error),
         };
@@ -129,11 +131,11 @@ impl Classifiers<'_> {
                 Origin::Trained => start.classifier.with_embedding(stored.embedding.clone())?,
                 Origin::Vectors | Origin::Random => {
                     let classifier = fresh(start.data, &run.arch, stored.embedding.clone(), run.seed)?;
-                    self.train(start.data, classifier, &first_training(), Some(PATIENCE), run.seed)?.0
+                    self.train(start.data, classifier, &first_training(), run.seed)?.0
                 }
             };
             match &run.training {
-                Some(training) => self.train(start.data, classifier, training, None, run.seed ^ RETRAINED),
+                Some(training) => self.train(start.data, classifier, training, run.seed ^ RETRAINED),
                 None => untrained(start, method, classifier),
             }
         })();
@@ -169,11 +171,10 @@ impl Classifiers<'_> {
         data: &DataSet,
         classifier: Classifier,
         training: &Training,
-        patience: Option<u64>,
         seed: u64,
     ) -> Result<(Classifier, History)> {
         let steps = data.train.len().div_ceil(super::BATCH).max(1) as u64;
-        let patience = patience.map(|epochs| epochs.max(PATIENT_UPDATES.div_ceil(steps)));
+        let patience = training.patience.map(|epochs| epochs.max(PATIENT_UPDATES.div_ceil(steps)));
         let settings = FitSettings {
             optimizer: optimizer::find(&training.optimizer)?,
             schedule: schedule::find(&training.schedule)?,
@@ -252,57 +253,59 @@ impl Stored {
     }
 }
 
-/// What `method` makes of `table` at the size of `run`. Codes that are found for the whole table are found anew once in
-/// `every` updates.
-fn stored(method: &Method, run: &Run, table: &Matrix, every: u64) -> Result<Stored> {
-    let rank = || rank(run, table);
-    match method.form {
-        Form::Dense => Ok(Stored::singles(Embedding::dense(table.clone()))),
-        Form::Decoded(codec) => {
-            let options = Options::default();
-            let setting = codec.resolve(&as_table(table), &options, DirectTarget::Rank(rank()?))?;
-            let (decoded, _) = Quantizer::new(codec, setting, options, every).decoded(table)?;
-            Ok(Stored::singles(Embedding::dense(decoded)))
+/// A table of the size it had that has lost what `codec` loses at the rank of `run`.
+fn decoded(codec: &'static dyn Codec, run: &Run, table: &Matrix, every: u64) -> Result<Stored> {
+    let options = Options::default();
+    let setting = codec.resolve(&as_table(table), &options, DirectTarget::Rank(rank(run, table)?))?;
+    let (decoded, _) = Quantizer::new(codec, setting, options, every).decoded(table)?;
+    Ok(Stored::singles(Embedding::dense(decoded)))
+}
+
+/// A factor pair of singles, of `table` or of random numbers.
+fn factor_pair(method: &Method, run: &Run, table: &Matrix) -> Result<Stored> {
+    let rank = rank(run, table)?;
+    Ok(Stored::singles(match method.origin {
+        Origin::Random => random_factors(table, rank, run.seed)?,
+        Origin::Trained | Origin::Vectors => {
+            let (left, right) = factors(table, rank)?;
+            Embedding::factors(left, right)?
         }
-        Form::Factors => match method.origin {
-            Origin::Random => Ok(Stored::singles(random_factors(table, rank()?, run.seed)?)),
-            Origin::Trained | Origin::Vectors => {
-                let (left, right) = factors(table, rank()?)?;
-                Ok(Stored::singles(Embedding::factors(left, right)?))
-            }
-        },
-        Form::EncodedFactors(codec) => {
-            let Size::ReductionAndBits(bits) = method.size else {
-                return Err(Error::new(ErrorKind::Request, "encoded factors need bits"));
-            };
-            let (left, right) = factors(table, rank()?)?;
-            let plain = Stored::singles(Embedding::factors(left.clone(), right.clone())?);
-            let encoded = |factor: Matrix| {
-                let setting = codec.resolve(&as_table(&factor), &Options::default(), DirectTarget::Bits(bits))?;
-                encoded(codec, setting, factor, every)
-            };
-            let (left, right) = (encoded(left)?, encoded(right)?);
-            Ok(Stored {
-                embedding: Embedding::new(left.trained, Some(right.trained))?,
-                parameters: left.parameters + right.parameters,
-                bytes: left.bytes + right.bytes,
-                setting: format!("{}, {}", plain.setting, left.setting),
-                // B is decoded once, not for each word.
-                flops_per_token: plain.flops_per_token + left.flops_per_token,
-            })
-        }
-        Form::Encoded(codec) => {
-            let setting = resolved(method, codec, run, table)?;
-            let encoded = encoded(codec, setting, table.clone(), every)?;
-            Ok(Stored {
-                embedding: Embedding::new(encoded.trained, None)?,
-                parameters: encoded.parameters,
-                bytes: encoded.bytes,
-                setting: encoded.setting,
-                flops_per_token: encoded.flops_per_token,
-            })
-        }
-    }
+    }))
+}
+
+/// A factor pair of `table`, each factor in codes of so many bits as `method` says. Codes that are found for a whole
+/// factor are found anew once in `every` updates; so with those of a table below.
+fn coded_factors(method: &Method, codec: &'static dyn Codec, run: &Run, table: &Matrix, every: u64) -> Result<Stored> {
+    let Size::ReductionAndBits(bits) = method.size else {
+        return Err(Error::new(ErrorKind::Request, "encoded factors need bits"));
+    };
+    let (left, right) = factors(table, rank(run, table)?)?;
+    let plain = Stored::singles(Embedding::factors(left.clone(), right.clone())?);
+    let encoded = |factor: Matrix| {
+        let setting = codec.resolve(&as_table(&factor), &Options::default(), DirectTarget::Bits(bits))?;
+        encoded(codec, setting, factor, every)
+    };
+    let (left, right) = (encoded(left)?, encoded(right)?);
+    Ok(Stored {
+        embedding: Embedding::new(left.trained, Some(right.trained))?,
+        parameters: left.parameters + right.parameters,
+        bytes: left.bytes + right.bytes,
+        setting: format!("{}, {}", plain.setting, left.setting),
+        // B is decoded once, not for each word.
+        flops_per_token: plain.flops_per_token + left.flops_per_token,
+    })
+}
+
+/// `table` in the codes of `setting`.
+fn coded(codec: &'static dyn Codec, setting: Setting, table: &Matrix, every: u64) -> Result<Stored> {
+    let encoded = encoded(codec, setting, table.clone(), every)?;
+    Ok(Stored {
+        embedding: Embedding::new(encoded.trained, None)?,
+        parameters: encoded.parameters,
+        bytes: encoded.bytes,
+        setting: encoded.setting,
+        flops_per_token: encoded.flops_per_token,
+    })
 }
 
 /// The rank of the factor pair at the reduction of `run`.

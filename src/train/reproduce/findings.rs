@@ -209,8 +209,10 @@ fn schedules(extent: &Extent, entries: &[Entry]) -> Vec<ScheduleCell> {
             for entry in entries {
                 let run = &entry.run;
                 let here = (&run.data, &run.arch) == (data, arch) && run.method == ONLINE;
+                // Of those with patience it is not known what all their updates would have brought.
+                let whole = run.training.as_ref().filter(|training| training.patience.is_none());
                 let (true, Some(training), Some(measured)) =
-                    (here && run.reduction == Some(reduction), &run.training, measured(entry))
+                    (here && run.reduction == Some(reduction), whole, measured(entry))
                 else {
                     continue;
                 };
@@ -322,8 +324,9 @@ mod tests {
 
     #[test]
     fn the_rate_of_a_schedule_is_the_best_on_dev_and_not_on_test() {
-        let training =
-            |schedule: &str, max_lr| Some(Training { optimizer: "adam".into(), schedule: schedule.into(), max_lr });
+        let training = |schedule: &str, max_lr| {
+            Some(Training { optimizer: "adam".into(), schedule: schedule.into(), max_lr, patience: None })
+        };
         let mut flattering = entry(1, ONLINE, Some(0.9), training("cosine", 1e-2), 0.6, 1);
         let Outcome::Measured(measured) = &mut flattering.outcome else { unreachable!() };
         measured.test_accuracy = 0.99;
@@ -332,6 +335,7 @@ mod tests {
             entry(1, ONLINE, Some(0.9), training("cosine", 1e-3), 0.7, 1),
             entry(1, ONLINE, Some(0.9), training("calr", 1e-3), 0.8, 1),
             entry(1, ONLINE, Some(0.5), training("calr", 1e-3), 0.9, 1),
+            entry(1, ONLINE, Some(0.9), Some(Training::paper()), 0.9, 1),
         ];
         let found = Findings::of(&extent(), &entries).schedules;
         let names: Vec<_> = found.iter().map(|cell| (cell.training.schedule.as_str(), cell.training.max_lr)).collect();
@@ -342,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_schedule_that_has_no_rival_is_not_called_the_best() {
-        let alone = [entry(1, ONLINE, Some(0.9), Some(Training::paper()), 0.8, 1)];
+        let calr = Training { patience: None, ..Training::paper() };
+        let alone = [entry(1, ONLINE, Some(0.9), Some(calr), 0.8, 1)];
         assert!(Findings::of(&extent(), &alone).schedules.is_empty());
     }
 

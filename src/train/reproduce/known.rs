@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// All that the outcome of a run depends on within its group, where the table is replaced by codes. The largest codes that
 /// fit are often the same at several reductions: fixed point takes 8 bits at p = .5, .6 and .7.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Codes {
     pub(super) method: String,
     pub(super) setting: Setting,
@@ -23,13 +23,13 @@ pub(super) struct Known(Mutex<Vec<(Codes, Outcome)>>);
 impl Known {
     /// The outcome that belongs to `codes`: that of an earlier run, or else what `find` finds. Threads that ask for the same
     /// at once each find it, and find the same.
-    pub(super) fn or_find(&self, codes: Codes, find: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
-        let earlier = self.done().iter().find(|(known, _)| *known == codes).map(|(_, outcome)| outcome.clone());
+    pub(super) fn or_find(&self, codes: &Codes, find: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+        let earlier = self.done().iter().find(|(known, _)| known == codes).map(|(_, outcome)| outcome.clone());
         if let Some(outcome) = earlier {
             return Ok(outcome);
         }
         let outcome = find()?;
-        self.done().push((codes, outcome.clone()));
+        self.done().push((codes.clone(), outcome.clone()));
         Ok(outcome)
     }
 
@@ -66,7 +66,7 @@ mod tests {
                     found.push(number);
                     Ok(Outcome::Absent(number.to_string()))
                 };
-                known.or_find(codes, find).unwrap()
+                known.or_find(&codes, find).unwrap()
             })
             .collect();
         assert_eq!(found, [0, 2, 3, 4]);
@@ -78,9 +78,9 @@ mod tests {
     fn a_run_that_failed_is_not_known() {
         let known = Known::default();
         let failed =
-            known.or_find(codes("transform", 4, None), || Err(Error::new(ErrorKind::Io, "the power went out")));
+            known.or_find(&codes("transform", 4, None), || Err(Error::new(ErrorKind::Io, "the power went out")));
         assert!(failed.is_err());
-        let outcome = known.or_find(codes("transform", 4, None), || Ok(Outcome::Absent("done".to_owned())));
+        let outcome = known.or_find(&codes("transform", 4, None), || Ok(Outcome::Absent("done".to_owned())));
         assert_eq!(outcome.unwrap(), Outcome::Absent("done".to_owned()));
     }
 }

@@ -42,8 +42,9 @@ pub use statistics::Summary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::train::data::Encoding;
-use classifiers::{Classifiers, PATIENCE, PATIENT_UPDATES};
+use classifiers::{Classifiers, PATIENT_UPDATES};
 use data_set::DataSet;
+use grid::PATIENCE;
 use journal::Journal;
 
 /// Words of a sentence that count, as in the paper.

@@ -57,9 +57,9 @@ fn what_was_run(experiment: &Experiment) -> Vec<Block<'_>> {
             experiment.workers
         ),
         format!(
-            "{0} epochs before the table is replaced (Adam, constant rate 1e-3; fewer where {PATIENCE} in a row, \
-             {PATIENT_UPDATES} updates or more, were no better on dev) and {0} after it ({1}, {2}, largest rate {3:.0e}), batches of {BATCH}, {MAX_TOKENS} words of a \
-             sentence; what is compressed before training gets both",
+            "{0} epochs before the table is replaced (Adam, constant rate 1e-3) and {0} after it ({1}, {2}, largest rate \
+             {3:.0e}), either fewer where {PATIENCE} in a row, {PATIENT_UPDATES} updates or more, were no better on dev; \
+             batches of {BATCH}, {MAX_TOKENS} words of a sentence; what is compressed before training gets both",
             experiment.epochs, training.optimizer, training.schedule, training.max_lr
         ),
         "The epoch of every run is chosen on dev (the classifier that was handed in counts as epoch 0); the test set is \
@@ -193,7 +193,7 @@ fn schedules(experiment: &Experiment) -> Vec<Block<'_>> {
     let mut blocks = vec![
         heading("Schedules and optimizers"),
         Block::Text(
-            "The factor pair retrained for the same number of updates from the same start. Every way was tried at its \
+            "The factor pair retrained for the same number of updates from the same start, without patience. Every way was tried at its \
              usual rate, a third and three times of it; shown is the rate with the best mean accuracy on dev. The best on \
              dev stands first."
                 .to_owned(),
