@@ -112,12 +112,14 @@ fn a_factor_that_overflows_halves_is_refused_with_what_to_do() {
 #[test]
 fn a_table_that_would_decode_to_infinities_is_refused_by_every_method_that_could() {
     let near_the_end = |row, column| noise(row, column).signum() * f32::MAX;
-    for method in ["low-rank", "low-rank-fixed", "transform"] {
-        let error = Sandbox::singles([500, 16], near_the_end).refused(&["--method", method, "--reduction", "0.4"]);
+    for (method, size) in [("low-rank", "--rank"), ("low-rank-fixed", "--rank"), ("transform", "--reduction")] {
+        let value = if size == "--rank" { "8" } else { "0.4" };
+        let error = Sandbox::singles([500, 16], near_the_end).refused(&["--method", method, size, value]);
         assert!(error.contains("beyond the range"), "{method}: {error}");
     }
-    // Codes whose levels are numbers of the table's own range do without.
-    Sandbox::singles([500, 16], near_the_end).error_of(&["--method", "product", "--reduction", "0.4"]);
+    // Levels that are no further out than the numbers of the table are numbers.
+    let flags = ["--method", "cast", "--dtype", "bf16", "--reduction", "0.5"];
+    Sandbox::singles([500, 16], |row, column| 0.99 * near_the_end(row, column)).error_of(&flags);
 }
 
 #[test]
