@@ -92,13 +92,13 @@ impl Encoded {
             Precision::Single => (f64::from(f32::MAX), "singles"),
         };
         // Neither may it be no number at all.
-        if measured.largest.is_nan() || measured.largest > limit {
+        if measured.decoded_bound.is_nan() || measured.decoded_bound > limit {
             return Err(Error::new(
                 ErrorKind::NonFinite,
                 "the table decodes to numbers beyond the range of its arithmetic",
             )
             .expected(format!("{numbers}, of magnitudes up to {limit:e}"))
-            .found(format!("{:e}", measured.largest))
+            .found(format!("{:e}", measured.decoded_bound))
             .hint("scale the table down, or leave it out with `--exclude`"));
         }
         Ok(Encoded { measured, products: analysis.products(point) })

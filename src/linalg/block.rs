@@ -63,7 +63,7 @@ struct Sums {
     squared_error: f64,
     largest_error: f64,
     /// No magnitude of what is subtracted is above it, nor any of the sums on the way there.
-    largest: f64,
+    decoded_bound: f64,
     weighted: Weighted,
 }
 
@@ -119,8 +119,8 @@ impl<T: Element> Block<T> {
         // No sum on the way to an entry of A B is above the product of the norms (Cauchy, Schwarz).
         let rank = job.subtrahend().rank();
         let left = &self.left[..self.range.len() * rank];
-        let largest = largest_row_norm(left, rank) * job.subtrahend().largest_column();
-        Ok(Sums { squared_norm, squared_error, largest_error, largest, weighted })
+        let decoded_bound = largest_row_norm(left, rank) * job.subtrahend().largest_column();
+        Ok(Sums { squared_norm, squared_error, largest_error, decoded_bound, weighted })
     }
 
     /// Sum of squares of the block's rows, each times its weight; zero where there are none.
@@ -172,7 +172,7 @@ pub(super) fn stream<T: Element>(
         squared_norm: sums.squared_norm * back * back,
         squared_error: sums.squared_error * back * back,
         max_absolute_error: sums.largest_error * back,
-        largest: sums.largest * back,
+        decoded_bound: sums.decoded_bound * back,
         weighted: job.weights().map(|_| Weighted {
             squared_norm: sums.weighted.squared_norm * back * back,
             squared_error: sums.weighted.squared_error * back * back,
@@ -202,7 +202,7 @@ fn collect<T: Element>(
         sums.weighted.squared_norm += partial.weighted.squared_norm;
         sums.weighted.squared_error += partial.weighted.squared_error;
         sums.largest_error = sums.largest_error.max(partial.largest_error);
-        sums.largest = sums.largest.max(partial.largest);
+        sums.decoded_bound = sums.decoded_bound.max(partial.decoded_bound);
         observer.advance((block.range.len() * columns) as u64);
     }
     Ok(())

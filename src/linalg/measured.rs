@@ -11,7 +11,7 @@ pub struct Measured {
     pub max_absolute_error: f64,
     /// `max |decode|`, or what neither it nor a sum on the way to it is above; 0 where the codec itself sees to it that every
     /// level is a number.
-    pub largest: f64,
+    pub decoded_bound: f64,
     /// The same sums with weights of rows, where there are any.
     pub weighted: Option<Weighted>,
 }
@@ -60,7 +60,7 @@ impl Measured {
                 row.squared_norm += source * source;
                 row.squared_error += difference * difference;
                 row.max_absolute_error = row.max_absolute_error.max(difference.abs());
-                row.largest = row.largest.max(decoded.abs());
+                row.decoded_bound = row.decoded_bound.max(decoded.abs());
             }
             row.weighted = weight(index).map(|weight| Weighted {
                 squared_norm: weight * row.squared_norm,
@@ -81,7 +81,7 @@ impl Measured {
         self.squared_norm += other.squared_norm;
         self.squared_error += other.squared_error;
         self.max_absolute_error = self.max_absolute_error.max(other.max_absolute_error);
-        self.largest = self.largest.max(other.largest);
+        self.decoded_bound = self.decoded_bound.max(other.decoded_bound);
         if let Some(other) = other.weighted {
             let own = self.weighted.get_or_insert_default();
             own.squared_norm += other.squared_norm;
@@ -97,7 +97,7 @@ impl Measured {
             squared_norm: square(self.squared_norm),
             squared_error: square(self.squared_error),
             max_absolute_error: self.max_absolute_error * factor,
-            largest: self.largest * factor,
+            decoded_bound: self.decoded_bound * factor,
             weighted: self.weighted.map(|weighted| Weighted {
                 squared_norm: square(weighted.squared_norm),
                 squared_error: square(weighted.squared_error),

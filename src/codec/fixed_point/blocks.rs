@@ -25,7 +25,8 @@ pub(super) const ROW_MULTIPLE: usize = 8;
 /// observer go to a row.
 ///
 /// # Errors
-/// [`NonFinite`](crate::ErrorKind::NonFinite) with the first row and column that is NaN or infinite; what `work` and `take` report.
+/// [`NonFinite`](crate::ErrorKind::NonFinite) with the first row and column that is NaN or infinite; what `work` and `take`
+/// report.
 pub(super) fn stream<T: Send>(
     rows: &dyn Rows,
     units: u64,

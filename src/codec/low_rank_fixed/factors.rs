@@ -274,7 +274,7 @@ impl Factors {
                 .collect();
             sums.iter().for_each(|sum| total.add(sum));
             // No sum on the way to an entry is above the product of the norms (Cauchy, Schwarz).
-            total.largest = total.largest.max(largest_row_norm(chunk.left, rank) * largest_column);
+            total.decoded_bound = total.decoded_bound.max(largest_row_norm(chunk.left, rank) * largest_column);
             source.observer.advance(chunk.table.len() as u64);
             sink(&codes)
         };
