@@ -95,10 +95,10 @@ impl Encoded {
         if measured.decoded_bound.is_nan() || measured.decoded_bound > limit {
             return Err(Error::new(
                 ErrorKind::NonFinite,
-                "the table decodes to numbers beyond the range of its arithmetic",
+                "decoding the table may go beyond the range of its arithmetic",
             )
             .expected(format!("{numbers}, of magnitudes up to {limit:e}"))
-            .found(format!("{:e}", measured.decoded_bound))
+            .found(format!("a bound of {:e}", measured.decoded_bound))
             .hint("scale the table down, or leave it out with `--exclude`"));
         }
         Ok(Encoded { measured, products: analysis.products(point) })

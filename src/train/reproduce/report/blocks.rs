@@ -193,9 +193,9 @@ fn schedules(experiment: &Experiment) -> Vec<Block<'_>> {
     let mut blocks = vec![
         heading("Schedules and optimizers"),
         Block::Text(
-            "The factor pair retrained for the same number of updates from the same start, without patience. Every way was tried at its \
-             usual rate, a third and three times of it; shown is the rate with the best mean accuracy on dev. The best on \
-             dev stands first."
+            "The factor pair retrained for the same number of updates from the same start, none ended early. Every way was \
+             tried at its usual rate, a third and three times of it; shown is the rate with the best mean accuracy on dev. \
+             The best on dev stands first."
                 .to_owned(),
         ),
     ];
