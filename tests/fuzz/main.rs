@@ -7,12 +7,16 @@ mod targets;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use mutate::Mutations;
 use targets::{Scratch, TARGETS, Target};
 
-/// Mutated inputs of each target.
+/// Mutated inputs that each target has at least.
 const MUTATIONS: usize = 400;
+
+/// For how long it has more.
+const SECONDS: Duration = Duration::from_secs(2);
 
 /// What the process may take at most, in KiB: no input here is longer than 40 KiB.
 const MEMORY: u64 = 256 << 10;
@@ -41,7 +45,12 @@ fn check(name: &str) {
     let inputs = inputs(target);
     inputs.iter().for_each(|input| run(input));
     let mut mutations = Mutations::new(inputs);
-    (0..MUTATIONS).for_each(|_| run(&mutations.draw()));
+    let (began, mut done) = (Instant::now(), 0);
+    while done < MUTATIONS || began.elapsed() < SECONDS {
+        run(&mutations.draw());
+        done += 1;
+    }
+    eprintln!("{name}: {done} mutated inputs");
     let peak = peak_memory();
     assert!(peak < MEMORY, "{name}: {peak} KiB at the peak");
 }

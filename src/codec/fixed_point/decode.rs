@@ -78,7 +78,8 @@ impl<'p> Quantized<'p> {
     }
 }
 
-/// The shape that the parts tell, without which the codes of a packed row cannot be counted.
+/// The shape that the parts tell, without which the codes of a packed row cannot be counted. Codes of no rows would fit
+/// any number of columns.
 fn shape(scheme: &Scheme, parts: &[Part<'_>]) -> Result<(usize, usize)> {
     let codes = parts.first().ok_or_else(|| malformed("a fixed-point table has no parts"))?;
     if codes.meta.dtype == Dtype::I8 {
@@ -92,8 +93,9 @@ fn shape(scheme: &Scheme, parts: &[Part<'_>]) -> Result<(usize, usize)> {
         rest.is_empty().then_some(())?;
         Some((extent(0)?, extent(1)?))
     });
-    extents.ok_or_else(|| {
-        malformed("the shape of a packed table is missing").expected("a last part I64 [2] of whole numbers")
+    extents.filter(|&(rows, _)| rows > 0).ok_or_else(|| {
+        malformed("the shape of a packed table is missing or has no rows")
+            .expected("a last part I64 [2] of whole numbers")
     })
 }
 
