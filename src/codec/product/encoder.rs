@@ -26,8 +26,10 @@ const BLOCK: usize = 64;
 const CHUNK: usize = 64 * BLOCK;
 
 /// A trained quantizer, as it is stored.
-pub(super) struct Trained<'a> {
-    setup: &'a Setup,
+pub(super) struct Trained {
+    setup: Setup,
+    /// The bytes of every part but the indices and the codes of norms, with the number of the part.
+    stored: Vec<(usize, Vec<u8>)>,
     /// Of the scaled table.
     codebooks: Codebooks,
     rotation: Option<Map>,
@@ -103,11 +105,11 @@ fn energy(sample: &Sample) -> f64 {
     sample.values.chunks_exact(sample.width.max(1)).enumerate().map(|(index, row)| weight(index) * square(row)).sum()
 }
 
-/// Writes numbers as part `part`, and leaves them as they were rounded.
-fn write(values: &mut [f32], dtype: Dtype, part: usize, sink: &mut dyn PartSink) -> Result<()> {
+/// The bytes of numbers, which are left as they were rounded.
+fn store(values: &mut [f32], dtype: Dtype) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     f32::store(values, dtype, &mut bytes).map_err(|overflow| out_of_range(dtype, overflow.value))?;
-    sink.write(part, &bytes)
+    Ok(bytes)
 }
 
 fn out_of_range(dtype: Dtype, value: f64) -> Error {
@@ -129,19 +131,18 @@ fn unscale(values: &mut [f32], scale: f64, dtype: Dtype) -> Result<()> {
     Ok(())
 }
 
-impl<'a> Trained<'a> {
-    /// Trains on `sample`, and writes everything but the indices.
+impl Trained {
+    /// Trains on `sample`.
     pub(super) fn new(
         rows: &dyn Rows,
         mut sample: Sample,
-        setup: &'a Setup,
+        setup: &Setup,
         scale: f64,
         dtype: Dtype,
-        sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Self> {
         let (height, width) = rows.shape();
-        let mut part = 2;
+        let mut stored = Vec::new();
         let weights = sample.weights.clone();
         let norms = setup.norms.then(|| take_norms(&mut sample));
         let mut rotation = None;
@@ -154,8 +155,7 @@ impl<'a> Trained<'a> {
                 (factorization.right_singular_vectors(), factorization.spectrum().energies.clone())
             };
             let mut found = rotate(&mut sample, setup, &basis, &energies, observer)?;
-            write(&mut found, dtype, part, sink)?;
-            part += 1;
+            stored.push((2, store(&mut found, dtype)?));
             rotation = Some(Map::new(width, width, |row, column| f64::from(found[row * width + column])));
             stored_rotation = Some(back(&found, width));
         }
@@ -164,7 +164,7 @@ impl<'a> Trained<'a> {
         let book_scale = if setup.norms { 1.0 } else { scale };
         let mut table = codebooks.table(width, setup.count());
         unscale(&mut table, book_scale, dtype)?;
-        write(&mut table, dtype, 1, sink)?;
+        stored.push((1, store(&mut table, dtype)?));
         let scaled: Vec<f32> = table.iter().map(|&value| (f64::from(value) * book_scale) as f32).collect();
         codebooks.reset(&scaled, width);
         let mut levels = None;
@@ -173,19 +173,19 @@ impl<'a> Trained<'a> {
             let points = Points { values: &norms, size: 1, weights: weights.as_deref() };
             let mut found = start(points, NORM_LEVELS, &mut Random::new(setup.seed));
             improve(&mut found, points, 50);
-            let mut stored = found.rows().to_vec();
-            unscale(&mut stored, scale, dtype)?;
-            write(&mut stored, dtype, part + 1, sink)?;
-            let scaled = stored.iter().map(|&value| (f64::from(value) * scale) as f32).collect();
+            let mut rounded = found.rows().to_vec();
+            unscale(&mut rounded, scale, dtype)?;
+            stored.push((norm_part(setup) + 1, store(&mut rounded, dtype)?));
+            let scaled = rounded.iter().map(|&value| (f64::from(value) * scale) as f32).collect();
             levels = Some(Centroids::new(scaled, 1));
-            stored_levels = Some(stored);
+            stored_levels = Some(rounded);
         }
         let splits = setup.splits(width);
         let books = Books { table, splits, width, back: stored_rotation, levels: stored_levels };
-        Ok(Trained { setup, codebooks, rotation, levels, scale, books })
+        Ok(Trained { setup: *setup, stored, codebooks, rotation, levels, scale, books })
     }
 
-    /// Writes the indices of all rows, and measures what they stand for.
+    /// Writes every part, and measures what the indices stand for.
     pub(super) fn encode(
         &self,
         rows: &dyn Rows,
@@ -195,7 +195,9 @@ impl<'a> Trained<'a> {
     ) -> Result<Measured> {
         let height = rows.shape().0;
         let mut total = Measured::default();
-        let norm_part = 2 + usize::from(self.setup.rotation);
+        for (part, bytes) in &self.stored {
+            sink.write(*part, bytes)?;
+        }
         for chunk in (0..height).step_by(CHUNK) {
             observer.check()?;
             let starts: Vec<usize> = (chunk..height.min(chunk + CHUNK)).step_by(BLOCK).collect();
@@ -204,7 +206,7 @@ impl<'a> Trained<'a> {
                 let block = block?;
                 sink.write(0, &block.indices)?;
                 if self.levels.is_some() {
-                    sink.write(norm_part, &block.norms)?;
+                    sink.write(norm_part(&self.setup), &block.norms)?;
                 }
                 total.add(&block.measured);
             }
@@ -238,6 +240,11 @@ impl<'a> Trained<'a> {
         let measured = Measured::of_rows(&source, &decoded, width, |row| weights.map(|weights| weights[start + row]));
         Ok(Block { indices, norms, measured })
     }
+}
+
+/// The number of the part with the codes of norms.
+fn norm_part(setup: &Setup) -> usize {
+    2 + usize::from(setup.rotation)
 }
 
 /// Some encoded rows.
