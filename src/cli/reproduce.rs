@@ -40,7 +40,7 @@ pub(crate) struct ReproduceArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = method)]
     methods: Vec<String>,
 
-    /// Epochs before the table is replaced, and again after it; 15 unless given, 5 with --quick
+    /// Epochs before the table is replaced, and again after it; 9 unless given, 5 with --quick
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     epochs: Option<u64>,
 
@@ -134,7 +134,7 @@ impl ReproduceArgs {
             schedules_at: names.iter().any(|name| name == SCHEDULES).then_some(SCHEDULES_AT),
             methods: names,
             reductions: if self.quick { vec![SCHEDULES_AT] } else { REDUCTIONS.to_vec() },
-            epochs: self.epochs.unwrap_or(if self.quick { 5 } else { 15 }),
+            epochs: self.epochs.unwrap_or(if self.quick { 5 } else { 9 }),
             workers: rayon::current_num_threads(),
         })
     }

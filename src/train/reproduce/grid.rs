@@ -42,9 +42,9 @@ pub struct Training {
 /// Epochs that CALR takes from one largest rate to the next.
 pub(super) const CYCLE: u64 = 3;
 
-/// Epochs in a row that may bring nothing better before a training ends: more than a cycle of CALR, since the next one
-/// begins at a larger rate than this one ended at.
-pub(super) const PATIENCE: u64 = 5;
+/// Epochs in a row that may bring nothing better before a training ends: those of a cycle of CALR, so that every rate has
+/// been tried once more.
+pub(super) const PATIENCE: u64 = CYCLE;
 
 impl Training {
     /// The paper's: CALR from 1e-3, with the optimizer that `retrain` takes unless told otherwise.

@@ -42,12 +42,15 @@ pub enum Size {
     Claimed,
     /// Codes of this width, whatever they take.
     Bits(u32),
-    /// What each reduction leaves as rank, each factor in codes of this width.
+    /// What each reduction from [`SMALL`] on leaves as rank, each factor in codes of this width.
     ReductionAndBits(u32),
 }
 
 /// The reduction of the paper's claim.
 pub(super) const CLAIMED: f64 = 0.9;
+
+/// The reduction from which on factors are encoded, too: what is sought is the smallest table, and no larger one.
+const SMALL: f64 = 0.7;
 
 /// A method.
 #[derive(Clone)]
@@ -195,7 +198,8 @@ impl Method {
         let some = |take: fn(f64) -> bool| all.iter().copied().filter(|&p| take(p)).map(Some).collect();
         match self.size {
             Size::Whole | Size::Bits(_) => vec![None],
-            Size::Reduction | Size::ReductionAndBits(_) => some(|_| true),
+            Size::Reduction => some(|_| true),
+            Size::ReductionAndBits(_) => some(|p| p >= SMALL),
             Size::Claimed => some(|p| p == CLAIMED),
         }
     }
