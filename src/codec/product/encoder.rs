@@ -26,10 +26,8 @@ const BLOCK: usize = 64;
 const CHUNK: usize = 64 * BLOCK;
 
 /// A trained quantizer, as it is stored.
-pub(super) struct Trained {
-    setup: Setup,
-    /// The bytes of every part but the indices and the codes of norms, with the number of the part.
-    stored: Vec<(usize, Vec<u8>)>,
+pub(super) struct Trained<'a> {
+    setup: &'a Setup,
     /// Of the scaled table.
     codebooks: Codebooks,
     rotation: Option<Map>,
@@ -105,11 +103,11 @@ fn energy(sample: &Sample) -> f64 {
     sample.values.chunks_exact(sample.width.max(1)).enumerate().map(|(index, row)| weight(index) * square(row)).sum()
 }
 
-/// The bytes of numbers, which are left as they were rounded.
-fn store(values: &mut [f32], dtype: Dtype) -> Result<Vec<u8>> {
+/// Writes numbers as part `part`, and leaves them as they were rounded.
+fn write(values: &mut [f32], dtype: Dtype, part: usize, sink: &mut dyn PartSink) -> Result<()> {
     let mut bytes = Vec::new();
     f32::store(values, dtype, &mut bytes).map_err(|overflow| out_of_range(dtype, overflow.value))?;
-    Ok(bytes)
+    sink.write(part, &bytes)
 }
 
 fn out_of_range(dtype: Dtype, value: f64) -> Error {
@@ -131,18 +129,19 @@ fn unscale(values: &mut [f32], scale: f64, dtype: Dtype) -> Result<()> {
     Ok(())
 }
 
-impl Trained {
-    /// Trains on `sample`.
+impl<'a> Trained<'a> {
+    /// Trains on `sample`, and writes everything but the indices.
     pub(super) fn new(
         rows: &dyn Rows,
         mut sample: Sample,
-        setup: &Setup,
+        setup: &'a Setup,
         scale: f64,
         dtype: Dtype,
+        sink: &mut dyn PartSink,
         observer: &dyn Observer,
     ) -> Result<Self> {
         let (height, width) = rows.shape();
-        let mut stored = Vec::new();
+        let mut part = 2;
         let weights = sample.weights.clone();
         let norms = setup.norms.then(|| take_norms(&mut sample));
         let mut rotation = None;
@@ -155,7 +154,8 @@ impl Trained {
                 (factorization.right_singular_vectors(), factorization.spectrum().energies.clone())
             };
             let mut found = rotate(&mut sample, setup, &basis, &energies, observer)?;
-            stored.push((2, store(&mut found, dtype)?));
+            write(&mut found, dtype, part, sink)?;
+            part += 1;
             rotation = Some(Map::new(width, width, |row, column| f64::from(found[row * width + column])));
             stored_rotation = Some(back(&found, width));
         }
@@ -164,7 +164,7 @@ impl Trained {
         let book_scale = if setup.norms { 1.0 } else { scale };
         let mut table = codebooks.table(width, setup.count());
         unscale(&mut table, book_scale, dtype)?;
-        stored.push((1, store(&mut table, dtype)?));
+        write(&mut table, dtype, 1, sink)?;
         let scaled: Vec<f32> = table.iter().map(|&value| (f64::from(value) * book_scale) as f32).collect();
         codebooks.reset(&scaled, width);
         let mut levels = None;
@@ -173,19 +173,19 @@ impl Trained {
             let points = Points { values: &norms, size: 1, weights: weights.as_deref() };
             let mut found = start(points, NORM_LEVELS, &mut Random::new(setup.seed));
             improve(&mut found, points, 50);
-            let mut rounded = found.rows().to_vec();
-            unscale(&mut rounded, scale, dtype)?;
-            stored.push((norm_part(setup) + 1, store(&mut rounded, dtype)?));
-            let scaled = rounded.iter().map(|&value| (f64::from(value) * scale) as f32).collect();
+            let mut stored = found.rows().to_vec();
+            unscale(&mut stored, scale, dtype)?;
+            write(&mut stored, dtype, part + 1, sink)?;
+            let scaled = stored.iter().map(|&value| (f64::from(value) * scale) as f32).collect();
             levels = Some(Centroids::new(scaled, 1));
-            stored_levels = Some(rounded);
+            stored_levels = Some(stored);
         }
         let splits = setup.splits(width);
         let books = Books { table, splits, width, back: stored_rotation, levels: stored_levels };
-        Ok(Trained { setup: *setup, stored, codebooks, rotation, levels, scale, books })
+        Ok(Trained { setup, codebooks, rotation, levels, scale, books })
     }
 
-    /// Writes every part, and measures what the indices stand for.
+    /// Writes the indices of all rows, and measures what they stand for.
     pub(super) fn encode(
         &self,
         rows: &dyn Rows,
@@ -195,9 +195,7 @@ impl Trained {
     ) -> Result<Measured> {
         let height = rows.shape().0;
         let mut total = Measured::default();
-        for (part, bytes) in &self.stored {
-            sink.write(*part, bytes)?;
-        }
+        let norm_part = 2 + usize::from(self.setup.rotation);
         for chunk in (0..height).step_by(CHUNK) {
             observer.check()?;
             let starts: Vec<usize> = (chunk..height.min(chunk + CHUNK)).step_by(BLOCK).collect();
@@ -206,7 +204,7 @@ impl Trained {
                 let block = block?;
                 sink.write(0, &block.indices)?;
                 if self.levels.is_some() {
-                    sink.write(norm_part(&self.setup), &block.norms)?;
+                    sink.write(norm_part, &block.norms)?;
                 }
                 total.add(&block.measured);
             }
@@ -240,11 +238,6 @@ impl Trained {
         let measured = Measured::of_rows(&source, &decoded, width, |row| weights.map(|weights| weights[start + row]));
         Ok(Block { indices, norms, measured })
     }
-}
-
-/// The number of the part with the codes of norms.
-fn norm_part(setup: &Setup) -> usize {
-    2 + usize::from(setup.rotation)
 }
 
 /// Some encoded rows.

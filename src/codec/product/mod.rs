@@ -209,26 +209,21 @@ impl Codec for ProductQuantization {
                 .found(setup.pieces.to_string()));
         }
         let ladder = matches!(demand, Demand::Ladder);
-        // The only point of a table that is its own sample is trained here and not again.
-        let whole = height.saturating_mul(width) <= SMALL_VALUES || !ladder && height <= training::SAMPLE_ROWS;
-        let limit = if whole { training::SAMPLE_ROWS } else { LADDER_ROWS };
+        let small = height.saturating_mul(width) <= SMALL_VALUES;
+        let limit = if small { training::SAMPLE_ROWS } else { LADDER_ROWS };
         let sample = Sample::draw(table.rows, scale, weights.as_deref(), limit, options.seed, observer)?;
         let setups: Vec<(Setup, Vec<TensorMeta>)> = setups
             .into_iter()
             .filter(|setup| !ladder || setup.bytes(shape, dtype) < dense)
             .filter_map(|setup| Some((setup, setup.parts(table.name, shape, dtype)?)))
             .collect();
-        let mut only = None;
-        let errors = if whole {
-            let try_out = |((setup, _), sample): (&(Setup, _), Sample)| -> Result<f64> {
-                let trained = Trained::new(table.rows, sample, setup, scale, dtype, observer)?;
-                let measured = trained.encode(table.rows, weights.as_deref(), &mut Nowhere, observer)?;
-                only = Some(trained).filter(|_| setups.len() == 1);
-                Ok(measured.objective())
+        let errors = if small {
+            let try_out = |(setup, _): &(Setup, _)| -> Result<f64> {
+                let sink = &mut Nowhere;
+                let trained = Trained::new(table.rows, sample.clone(), setup, scale, dtype, sink, observer)?;
+                Ok(trained.encode(table.rows, weights.as_deref(), sink, observer)?.objective())
             };
-            // The last one gets the sample itself, which can be as large as the table.
-            let samples = std::iter::repeat_n(sample, setups.len());
-            setups.iter().zip(samples).map(try_out).collect::<Result<Vec<_>>>()?
+            setups.iter().map(try_out).collect::<Result<Vec<_>>>()?
         } else {
             let shares = predictions(&sample, &setups, height, observer)?;
             shares.into_iter().map(|share| share * squared_norm).collect::<Vec<_>>()
@@ -257,7 +252,7 @@ impl Codec for ProductQuantization {
             least = least.min(point.squared_error);
             point.squared_error = least;
         }
-        Ok(Box::new(Prepared { points, squared_norm, scale, dtype, seed: options.seed, weights, only }))
+        Ok(Box::new(Prepared { points, squared_norm, scale, dtype, seed: options.seed, weights }))
     }
 
     fn decode<'p>(&self, setting: &Setting, parts: &[Part<'p>]) -> Result<Box<dyn Rows + 'p>> {
@@ -317,8 +312,6 @@ struct Prepared {
     dtype: Dtype,
     seed: u64,
     weights: Option<Vec<f64>>,
-    /// What was trained for the only point.
-    only: Option<Trained>,
 }
 
 impl Analysis for Prepared {
@@ -338,12 +331,10 @@ impl Analysis for Prepared {
         observer: &dyn Observer,
     ) -> Result<Measured> {
         let point = self.point(point)?;
-        let weights = self.weights.as_deref();
-        if let Some(trained) = &self.only {
-            return trained.encode(rows, weights, sink, observer);
-        }
         let setup = Setup::read(&point.setting)?;
+        let weights = self.weights.as_deref();
         let sample = Sample::draw(rows, self.scale, weights, training::SAMPLE_ROWS, self.seed, observer)?;
-        Trained::new(rows, sample, &setup, self.scale, self.dtype, observer)?.encode(rows, weights, sink, observer)
+        let trained = Trained::new(rows, sample, &setup, self.scale, self.dtype, sink, observer)?;
+        trained.encode(rows, weights, sink, observer)
     }
 }
