@@ -42,7 +42,7 @@ pub enum Size {
     Claimed,
     /// Codes of this width, whatever they take.
     Bits(u32),
-    /// What each reduction from [`SMALL`] on leaves as rank, each factor in codes of this width.
+    /// What each of the larger reductions leaves as rank, each factor in codes of this width.
     ReductionAndBits(u32),
 }
 
