@@ -15,8 +15,8 @@ use targets::{Scratch, TARGETS, Target};
 /// Mutated inputs that each target has at least.
 const MUTATIONS: usize = 400;
 
-/// For how long it has more.
-const SECONDS: Duration = Duration::from_secs(2);
+/// How long each target is given mutated inputs, if that makes more of them.
+const TIME: Duration = Duration::from_secs(2);
 
 /// What the process may take at most, in KiB: no input here is longer than 40 KiB.
 const MEMORY: u64 = 256 << 10;
@@ -46,7 +46,7 @@ fn check(name: &str) {
     inputs.iter().for_each(|input| run(input));
     let mut mutations = Mutations::new(inputs);
     let (began, mut done) = (Instant::now(), 0);
-    while done < MUTATIONS || began.elapsed() < SECONDS {
+    while done < MUTATIONS || began.elapsed() < TIME {
         run(&mutations.draw());
         done += 1;
     }

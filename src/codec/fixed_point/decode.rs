@@ -95,7 +95,7 @@ fn shape(scheme: &Scheme, parts: &[Part<'_>]) -> Result<(usize, usize)> {
     });
     extents.filter(|&(rows, _)| rows > 0).ok_or_else(|| {
         malformed("the shape of a packed table is missing or has no rows")
-            .expected("a last part I64 [2] of whole numbers")
+            .expected("a last part I64 [2] of whole numbers, rows and columns, the first at least 1")
     })
 }
 

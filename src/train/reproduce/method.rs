@@ -49,8 +49,8 @@ pub enum Size {
 /// The reduction of the paper's claim.
 pub(super) const CLAIMED: f64 = 0.9;
 
-/// The reduction from which on factors are encoded, too: what is sought is the smallest table, and no larger one.
-const SMALL: f64 = 0.7;
+/// The least reduction at which factors are encoded: the smallest table is what is sought of them.
+const FACTORS_ENCODED_FROM: f64 = 0.7;
 
 /// A method.
 #[derive(Clone)]
@@ -199,7 +199,7 @@ impl Method {
         match self.size {
             Size::Whole | Size::Bits(_) => vec![None],
             Size::Reduction => some(|_| true),
-            Size::ReductionAndBits(_) => some(|p| p >= SMALL),
+            Size::ReductionAndBits(_) => some(|p| p >= FACTORS_ENCODED_FROM),
             Size::Claimed => some(|p| p == CLAIMED),
         }
     }
