@@ -78,9 +78,10 @@ pub fn unpack_row<C: Code>(bytes: &[u8], bits: u32, out: &mut [C]) {
             for (out, bytes) in out.chunks_mut(8).zip(bytes) {
                 let mut word = [0; 8];
                 word[..bytes.len()].copy_from_slice(bytes);
-                let word = u64::from_le_bytes(word);
-                for (index, code) in out.iter_mut().enumerate() {
-                    *code = C::narrow((word >> (index as u32 * bits) & mask) as u16);
+                let mut word = u64::from_le_bytes(word);
+                for code in out {
+                    *code = C::narrow((word & mask) as u16);
+                    word >>= bits;
                 }
             }
         }

@@ -10,6 +10,10 @@ use super::kernel::{Extent, Kernel, Strides, TILE_ROWS};
 /// of 32 KiB, and no chain of singles grows longer.
 pub(super) const SLAB: usize = 128;
 
+/// Rows that are transposed at a time.
+#[cfg(feature = "train")]
+const STRIP: usize = 32;
+
 /// A matrix `[depth, columns]`, panel by panel, padded with zero columns.
 pub(crate) struct Panels<T> {
     data: Buffer<T>,
@@ -31,10 +35,16 @@ impl<T: Element> Panels<T> {
         let width = T::TILE_COLUMNS;
         let blocks = values.chunks(width * depth.max(1));
         for (data, values) in panels.data.chunks_exact_mut(width * depth.max(1)).zip(blocks) {
-            let present = values.len() / depth;
-            // Reads go down the columns, each of which stays in the cache for the next entries.
-            for (row, out) in data.chunks_exact_mut(width).enumerate() {
-                out[..present].iter_mut().enumerate().for_each(|(j, out)| *out = values[j * depth + row]);
+            // A strip of all columns, which stays in the cache until each of them is in its place.
+            for (strip, start) in data.chunks_mut(STRIP * width).zip((0..depth).step_by(STRIP)) {
+                for (j, column) in values.chunks_exact(depth).enumerate() {
+                    strip
+                        .iter_mut()
+                        .skip(j)
+                        .step_by(width)
+                        .zip(&column[start..])
+                        .for_each(|(out, &value)| *out = value);
+                }
             }
         }
         panels

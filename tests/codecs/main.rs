@@ -1,15 +1,17 @@
 //! What every codec promises, checked on every entry of `CODECS`, and fixed-point codes against a slow reference.
 
 mod fixed_point;
+mod promises;
 mod tables;
 
 use std::sync::Arc;
 
-use rankfold::codec::{self, CODECS, Codec, Demand, Options, Part, RowWeights, Table};
+use rankfold::ErrorKind;
+use rankfold::codec::{CODECS, Codec, Demand, Options, RowWeights, Table};
 use rankfold::observe::Silent;
-use rankfold::tensor::{Dtype, TensorMeta};
-use rankfold::{ErrorKind, codec::Measured};
+use rankfold::tensor::Dtype;
 
+use promises::PROMISES;
 use tables::{Dense, Encoded, NAME, decode, encode, ladder, noise, some_points, tables};
 
 /// Runs `check` on some operating points of every codec on every table.
@@ -34,51 +36,10 @@ fn for_each_point(mut check: impl FnMut(&'static dyn Codec, &Dense, &Encoded, &s
 }
 
 #[test]
-fn predicted_bytes_are_written_bytes() {
-    for_each_point(|_, _, encoded, place| {
-        for (meta, bytes) in encoded.metas.iter().zip(&encoded.bytes) {
-            assert_eq!(meta.bytes(), Some(bytes.len() as u64), "part `{}` of {place}", meta.name);
-        }
-    });
-}
-
-#[test]
-fn parts_have_names_of_their_own_below_the_table() {
-    for_each_point(|_, _, encoded, place| {
-        let names: std::collections::BTreeSet<_> = encoded.metas.iter().map(|meta| meta.name.as_str()).collect();
-        assert_eq!(names.len(), encoded.metas.len(), "{place}");
-        assert!(names.iter().all(|name| name.starts_with("encoder.table.")), "{names:?} of {place}");
-    });
-}
-
-#[test]
-fn every_point_takes_fewer_bytes_than_the_table() {
-    for_each_point(|_, dense, encoded, place| {
-        let bytes: usize = encoded.bytes.iter().map(Vec::len).sum();
-        assert!(bytes < dense.rows * dense.columns * dense.dtype.bytes(), "{place}");
-    });
-}
-
-#[test]
-fn the_decoded_table_has_the_stated_error() {
+fn every_point_of_every_codec_keeps_its_promises() {
     for_each_point(|codec, dense, encoded, place| {
-        let parts = encoded.parts();
-        let decoded = codec.decode(&encoded.setting, &parts).expect("what was encoded can be decoded");
-        let found = codec::measure(&dense.rows(), decoded.as_ref(), &Silent).expect("shapes agree");
-        let count = (dense.rows * dense.columns) as f64;
-        assert_close(&encoded.measured, &found, count, place);
+        PROMISES.iter().for_each(|promise| promise(codec, dense, encoded, place));
     });
-}
-
-/// Equal up to the rounding of the arithmetic that measured.
-fn assert_close(stated: &Measured, found: &Measured, count: f64, place: &str) {
-    let norm = found.squared_norm.sqrt();
-    // Decoded numbers are singles, whose least step is coarse beside denormals.
-    let step = f64::from(f32::from_bits(1)) * count.sqrt();
-    let near = |a: f64, b: f64| (a - b).abs() <= 1e-5 * a.abs().max(b.abs()) + 1e-7 * norm + step;
-    assert!(near(stated.squared_norm.sqrt(), norm), "norm of {place}: {stated:?} {found:?}");
-    assert!(near(stated.squared_error.sqrt(), found.squared_error.sqrt()), "{place}: {stated:?} {found:?}");
-    assert!(near(stated.max_absolute_error, found.max_absolute_error), "{place}: {stated:?} {found:?}");
 }
 
 /// A table that is too large for codecs that try every point out on small ones.
@@ -139,22 +100,6 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn rows_decode_alone_as_they_do_together() {
-    for_each_point(|codec, dense, encoded, place| {
-        let whole = decode(codec, encoded).expect("it can be decoded");
-        let parts = encoded.parts();
-        let rows = codec.decode(&encoded.setting, &parts).expect("it can be decoded");
-        let mut row = vec![0.0f32; dense.columns];
-        for index in (0..dense.rows).step_by(1 + dense.rows / 37).chain([dense.rows - 1]) {
-            rows.read_f32(index..index + 1, &mut row).expect("a row can be read");
-            let expected = &whole[index * dense.columns..(index + 1) * dense.columns];
-            let same = row.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same, "row {index} of {place}");
-        }
-    });
-}
-
-#[test]
 fn the_one_point_demanded_is_that_of_the_ladder() {
     for codec in CODECS {
         for dense in tables() {
@@ -187,80 +132,6 @@ fn the_ladder_goes_up_in_bytes_and_not_up_in_error() {
             assert!(points.windows(2).all(|pair| falls(pair[0].squared_error, pair[1].squared_error)), "{place}");
         }
     }
-}
-
-#[test]
-fn a_part_that_is_missing_is_an_error() {
-    for_each_point(|codec, _, encoded, place| {
-        for missing in 0..encoded.metas.len() {
-            let mut parts = encoded.parts();
-            parts.remove(missing);
-            assert_malformed(codec, encoded, &parts, &format!("part {missing} missing of {place}"));
-        }
-    });
-}
-
-#[test]
-fn a_part_of_another_shape_dtype_or_length_is_an_error() {
-    for_each_point(|codec, _, encoded, place| {
-        for at in 0..encoded.metas.len() {
-            let meta = &encoded.metas[at];
-            let with = |meta: &TensorMeta, bytes: &[u8], what: &str| {
-                let mut parts = encoded.parts();
-                parts[at] = Part { meta, bytes };
-                assert_malformed(codec, encoded, &parts, &format!("{what} part `{}` of {place}", meta.name));
-            };
-            let bytes = &encoded.bytes[at];
-            if !bytes.is_empty() {
-                with(meta, &bytes[..bytes.len() - 1], "truncated");
-                with(meta, &[], "empty");
-            }
-            with(meta, &[bytes.as_slice(), &[0]].concat(), "overlong");
-            with(&TensorMeta { shape: vec![], ..meta.clone() }, bytes, "scalar");
-            let three = TensorMeta { shape: [&meta.shape[..], &[1, 1]].concat(), ..meta.clone() };
-            with(&three, bytes, "four-dimensional");
-            let huge = TensorMeta { shape: vec![usize::MAX; meta.shape.len()], ..meta.clone() };
-            with(&huge, bytes, "huge");
-            let longer = TensorMeta { shape: meta.shape.iter().map(|extent| extent + 1).collect(), ..meta.clone() };
-            with(&longer, bytes, "longer");
-            let dtype = if meta.dtype == Dtype::U64 { Dtype::Bool } else { Dtype::U64 };
-            with(&TensorMeta { dtype, ..meta.clone() }, bytes, "retyped");
-        }
-    });
-}
-
-fn assert_malformed(codec: &dyn Codec, encoded: &Encoded, parts: &[Part<'_>], place: &str) {
-    match codec.decode(&encoded.setting, parts) {
-        Ok(rows) => {
-            // Only where the parts still fit each other; then they have to be of another table.
-            assert_ne!(rows.shape().0 * rows.shape().1, 0, "{place} is taken as a table without numbers");
-            panic!("{place} is taken");
-        }
-        Err(error) => {
-            let kind = error.kind();
-            assert!(matches!(kind, ErrorKind::Malformed | ErrorKind::Unsupported), "{place}: {kind:?} {error}");
-        }
-    }
-}
-
-#[test]
-fn a_setting_that_is_none_is_an_error() {
-    for_each_point(|codec, _, encoded, place| {
-        let parts = encoded.parts();
-        assert!(codec.decode(&Default::default(), &parts).is_err(), "{place}");
-        for key in encoded.setting.keys() {
-            for value in [serde_json::json!(null), serde_json::json!(-1), serde_json::json!("nonsense")] {
-                let mut setting = encoded.setting.clone();
-                setting.insert(key.clone(), value);
-                // What a decoder does not look at may say anything, but then it must not change the table.
-                let whole = decode(codec, encoded).expect("it can be decoded");
-                let changed = Encoded { setting, ..encoded.clone() };
-                if let Ok(found) = decode(codec, &changed) {
-                    assert!(found == whole, "{:?} of {place}", changed.setting);
-                }
-            }
-        }
-    });
 }
 
 #[test]

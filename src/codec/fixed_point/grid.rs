@@ -142,7 +142,8 @@ impl Grid {
         // Multiples of the scale are whole numbers below 2^24, so that singles round once too.
         let (offset, scale) = (self.least - self.zero_point, self.scale as f32);
         for (out, &code) in out.iter_mut().zip(codes) {
-            *out = (i32::from(code ^ flip) + offset) as f32 * scale;
+            // Neither is beyond 17 bits; a check for overflow would keep the loop from becoming one of vectors.
+            *out = i32::from(code ^ flip).wrapping_add(offset) as f32 * scale;
         }
     }
 
@@ -153,19 +154,34 @@ impl Grid {
         let (scale, zero) = (self.scale, f64::from(self.zero_point));
         // In multiples of the scale.
         let (low, high) = (f64::from(self.least) - zero, f64::from(self.largest) - zero);
+        let round = |value: f64| {
+            let multiple = (value / scale + ROUNDER) - ROUNDER;
+            let multiple = if multiple < low { low } else { multiple };
+            let multiple = if multiple > high { high } else { multiple };
+            // A whole number from 0 to 65535 by the clamp: the last bits of the sum, which vectors have instructions for.
+            let code = (multiple - low + ROUNDER).to_bits() as u16;
+            (code, (value - f64::from((multiple * scale) as f32)).abs())
+        };
         let mut squares = [0.0f64; LANES];
         let mut largest = [0.0f64; LANES];
-        for (values, codes) in values.chunks(LANES).zip(codes.chunks_mut(LANES)) {
-            for (lane, (&value, code)) in values.iter().zip(codes).enumerate() {
-                let multiple = (value / scale + ROUNDER) - ROUNDER;
-                let multiple = if multiple < low { low } else { multiple };
-                let multiple = if multiple > high { high } else { multiple };
-                // Within 0 and 65535 by the clamp.
-                *code = (multiple - low) as i32 as u16;
-                let error = (value - f64::from((multiple * scale) as f32)).abs();
-                squares[lane] += error * error;
-                largest[lane] = if error > largest[lane] { error } else { largest[lane] };
+        let mut count = |lane: usize, error: f64| {
+            squares[lane] += error * error;
+            largest[lane] = if error > largest[lane] { error } else { largest[lane] };
+        };
+        let ((values, last_values), (codes, last_codes)) =
+            (values.as_chunks::<LANES>(), codes.as_chunks_mut::<LANES>());
+        // Whole chunks apart from the rest: of lanes whose number is not known the compiler makes one after another.
+        for (values, codes) in values.iter().zip(codes) {
+            for lane in 0..LANES {
+                let (code, error) = round(values[lane]);
+                codes[lane] = code;
+                count(lane, error);
             }
+        }
+        for (lane, (&value, out)) in last_values.iter().zip(last_codes).enumerate() {
+            let (code, error) = round(value);
+            *out = code;
+            count(lane, error);
         }
         let largest_error = largest.iter().fold(0.0, |a: f64, &b| a.max(b));
         Sums { squared_error: squares.iter().sum(), weighted_error: 0.0, largest_error }

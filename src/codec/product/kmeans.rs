@@ -9,12 +9,11 @@
 use crate::codec::random::Random;
 use crate::linalg::{InstructionSet, Work};
 
-/// Points that are compared with a centroid at a time, one to a lane of the vector instructions: so many that the
-/// compiler makes a loop of vectors of them, not a sequence of numbers.
-const LANES: usize = 64;
+/// Centroids that a point is compared with at a time, one to a lane of the vector instructions.
+const LANES: usize = 16;
 
-/// Entries of a centroid that one pass over the lanes takes.
-const ENTRIES: usize = 4;
+/// A number of each of them.
+type Lanes = [f32; LANES];
 
 /// Centroids of one sub-quantizer.
 ///
@@ -28,10 +27,10 @@ pub(super) struct Centroids {
     size: usize,
     /// What is subtracted from points.
     shift: Vec<f32>,
-    /// The shifted centroids, negated, `[count, s]`.
-    negated: Vec<f32>,
-    /// Half of their squared norms, `[count]`.
-    halves: Vec<f32>,
+    /// The shifted centroids, negated, `[count / LANES, s]`.
+    negated: Vec<Lanes>,
+    /// Half of their squared norms, `[count / LANES]`; infinite in lanes that have no centroid.
+    halves: Vec<Lanes>,
 }
 
 impl Centroids {
@@ -45,10 +44,17 @@ impl Centroids {
             *column.select_nth_unstable_by(count / 2, f32::total_cmp).1
         });
         let shift: Vec<f32> = shift.collect();
-        let negated: Vec<f32> =
-            rows.chunks_exact(size.max(1)).flat_map(|row| row.iter().zip(&shift).map(|(x, shift)| shift - x)).collect();
-        let halves = negated.chunks_exact(size.max(1)).map(|row| row.iter().fold(0.0, |half, x| half + x * x / 2.0));
-        Centroids { halves: halves.collect(), rows, size, shift, negated }
+        let mut negated = vec![[0.0; LANES]; count.div_ceil(LANES) * size];
+        let mut halves = vec![[f32::INFINITY; LANES]; count.div_ceil(LANES)];
+        for (index, row) in rows.chunks_exact(size.max(1)).enumerate() {
+            let (chunk, lane) = (index / LANES, index % LANES);
+            halves[chunk][lane] = 0.0;
+            for (out, (x, shift)) in negated[chunk * size..].iter_mut().zip(row.iter().zip(&shift)) {
+                out[lane] = shift - x;
+                halves[chunk][lane] += out[lane] * out[lane] / 2.0;
+            }
+        }
+        Centroids { rows, size, shift, negated, halves }
     }
 
     /// The entries, `[count, s]`.
@@ -83,86 +89,73 @@ struct Assign<'a> {
     codes: &'a mut [u8],
 }
 
-/// One number of each point.
-type Lanes = [f32; LANES];
-
-/// The nearest centroid so far of each point.
-struct Nearest {
-    scores: Lanes,
-    codes: [u32; LANES],
-}
-
 impl Work for Assign<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let Centroids { shift, negated, halves, size, .. } = self.centroids;
-        let mut columns = vec![[0.0f32; LANES]; *size];
-        for (points, codes) in self.points.chunks(LANES * size).zip(self.codes.chunks_mut(LANES)) {
-            for (lane, point) in points.chunks_exact(*size).enumerate() {
-                for ((column, x), shift) in columns.iter_mut().zip(point).zip(shift) {
-                    column[lane] = x - shift;
-                }
-            }
-            let mut nearest = Nearest { scores: [f32::INFINITY; LANES], codes: [0; LANES] };
-            // All but the last few entries of a longer centroid are summed up apart.
-            let (first, last) = columns.split_at((size.saturating_sub(1)) / ENTRIES * ENTRIES);
-            for (code, (entries, &half)) in (0..).zip(negated.chunks_exact(*size).zip(halves)) {
-                if first.is_empty() {
-                    nearest.offer(code, last, entries, |_| half);
-                } else {
-                    let mut sums = [half; LANES];
-                    let (groups, rest) = entries.split_at(first.len());
-                    for (columns, entries) in first.as_chunks().0.iter().zip(groups.as_chunks().0) {
-                        add::<ENTRIES>(&mut sums, columns, entries);
+        let mut shifted = vec![0.0; *size];
+        for (point, code) in self.points.chunks_exact(*size).zip(self.codes) {
+            shifted.iter_mut().zip(point).zip(shift).for_each(|((out, x), shift)| *out = x - shift);
+            let (mut least, mut places, mut start) = ([f32::INFINITY; LANES], [0u32; LANES], 0u32);
+            for (half, negated) in halves.iter().zip(negated.chunks_exact(*size)) {
+                let mut scores = *half;
+                for (x, entries) in shifted.iter().zip(negated) {
+                    for lane in 0..LANES {
+                        scores[lane] = x.mul_add(entries[lane], scores[lane]);
                     }
-                    nearest.offer(code, last, rest, |lane| sums[lane]);
                 }
+                for lane in 0..LANES {
+                    let less = scores[lane] < least[lane];
+                    least[lane] = if less { scores[lane] } else { least[lane] };
+                    places[lane] = if less { start } else { places[lane] };
+                }
+                // It cannot overflow: a check for that would keep the compiler from making vectors of the lanes.
+                start = start.wrapping_add(LANES as u32);
             }
-            codes.iter_mut().zip(&nearest.codes).for_each(|(out, &code)| *out = code as u8);
+            *code = first(least, places) as u8;
         }
     }
 }
 
-/// Adds some entries' products to the sums of all lanes.
+/// The place of the least of the lanes' scores, of equals the first. A lane has the first of its own, in the lanes that
+/// start at its place.
 #[inline(always)]
-fn add<const N: usize>(sums: &mut Lanes, columns: &[Lanes; N], entries: &[f32; N]) {
+fn first(least: Lanes, mut places: [u32; LANES]) -> u32 {
+    let overall = fold(least, |one, other| if other < one { other } else { one });
     for lane in 0..LANES {
-        let mut sum = sums[lane];
-        for entry in 0..N {
-            sum = columns[entry][lane].mul_add(entries[entry], sum);
-        }
-        sums[lane] = sum;
+        places[lane] = if least[lane] == overall { places[lane] | LANE[lane] } else { u32::MAX };
     }
+    fold(places, |one, other| one.min(other))
 }
 
-impl Nearest {
-    /// Takes the centroid `code` for the points to which it is nearer than all before it; `sum` is what its entries
-    /// before the last `entries` make.
-    #[inline(always)]
-    fn offer(&mut self, code: u32, columns: &[Lanes], entries: &[f32], sum: impl Fn(usize) -> f32) {
-        match columns.len() {
-            1 => self.offer_of::<1>(code, columns, entries, sum),
-            2 => self.offer_of::<2>(code, columns, entries, sum),
-            3 => self.offer_of::<3>(code, columns, entries, sum),
-            _ => self.offer_of::<ENTRIES>(code, columns, entries, sum),
-        }
+/// The number of each lane.
+const LANE: [u32; LANES] = {
+    let mut numbers = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        numbers[lane] = lane as u32;
+        lane += 1;
     }
+    numbers
+};
 
-    #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "one index into five arrays of lanes, which compiles to vectors")]
-    fn offer_of<const N: usize>(&mut self, code: u32, columns: &[Lanes], entries: &[f32], sum: impl Fn(usize) -> f32) {
-        let (Some(columns), Some(entries)) = (columns.first_chunk::<N>(), entries.first_chunk::<N>()) else { return };
-        for lane in 0..LANES {
-            let mut score = sum(lane);
-            for entry in 0..N {
-                score = columns[entry][lane].mul_add(entries[entry], score);
-            }
-            let nearer = score < self.scores[lane];
-            self.scores[lane] = if nearer { score } else { self.scores[lane] };
-            self.codes[lane] = if nearer { code } else { self.codes[lane] };
-        }
+/// One of all lanes, in as many steps as halving them takes.
+#[inline(always)]
+fn fold<T: Copy>(mut lanes: [T; LANES], choose: impl Fn(T, T) -> T + Copy) -> T {
+    halve::<T, 8>(&mut lanes, choose);
+    halve::<T, 4>(&mut lanes, choose);
+    halve::<T, 2>(&mut lanes, choose);
+    halve::<T, 1>(&mut lanes, choose);
+    lanes[0]
+}
+
+/// Chooses between each of the first `WIDTH` lanes and the one as far behind it.
+#[inline(always)]
+fn halve<T: Copy, const WIDTH: usize>(lanes: &mut [T; LANES], choose: impl Fn(T, T) -> T) {
+    for lane in 0..WIDTH {
+        lanes[lane] = choose(lanes[lane], lanes[lane + WIDTH]);
     }
 }
 

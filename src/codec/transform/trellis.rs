@@ -79,6 +79,8 @@ pub(super) struct Search {
     instructions: InstructionSet,
     costs: Box<Costs>,
     reached: Box<Costs>,
+    /// The decisions of one component, as wide as costs.
+    chosen: Box<[[u32; LANES]; STATES]>,
     /// For each component and state, which of the two branches was cheaper.
     decisions: Vec<[u8; LANES]>,
     /// For each component and fourth of its levels, the nearest level.
@@ -92,6 +94,7 @@ impl Search {
             instructions: InstructionSet::best(),
             costs: Box::new([[0.0; LANES]; STATES]),
             reached: Box::new([[0.0; LANES]; STATES]),
+            chosen: Box::new([[0; LANES]; STATES]),
             decisions: vec![[0; LANES]; components * STATES],
             nearest: vec![[[0; LANES]; 4]; components],
         }
@@ -115,8 +118,8 @@ impl Search {
                     distances[subset][lane] = distance;
                 }
             }
-            let (costs, reached) = (&self.costs, &mut self.reached);
-            self.instructions.run(Advance { costs, reached, decisions, distances: &distances });
+            let (costs, reached, chosen) = (&self.costs, &mut self.reached, &mut self.chosen);
+            self.instructions.run(Advance { costs, reached, chosen, decisions, distances: &distances });
             std::mem::swap(&mut self.costs, &mut self.reached);
         }
         self.trace(levels);
@@ -146,9 +149,13 @@ impl Search {
 
 /// One component of the search: from the costs of the states before it to those after it. Sums and comparisons are the
 /// same in every instruction set; only the number of lanes in one instruction differs.
+///
+/// Lanes are computed in arrays of their own, and which branch was cheaper as numbers of four bytes: of a loop that writes
+/// to where it may read from, or bytes beside singles, the compiler makes one lane after another.
 struct Advance<'a> {
     costs: &'a Costs,
     reached: &'a mut Costs,
+    chosen: &'a mut [[u32; LANES]; STATES],
     decisions: &'a mut [[u8; LANES]],
     distances: &'a [Lanes; 4],
 }
@@ -158,19 +165,24 @@ impl Work for Advance<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let targets = self.reached.iter_mut().zip(self.decisions).zip(&BRANCHES);
-        for ((reached, decision), [first, second]) in targets {
+        let targets = self.reached.iter_mut().zip(self.chosen.iter_mut()).zip(&BRANCHES);
+        for ((reached, chosen), [first, second]) in targets {
             let (one, one_distance) =
                 (&self.costs[usize::from(first.from)], &self.distances[usize::from(first.subset % 4)]);
             let (other, other_distance) =
                 (&self.costs[usize::from(second.from)], &self.distances[usize::from(second.subset % 4)]);
+            let (mut cost, mut choice) = ([0.0; LANES], [0; LANES]);
             for lane in 0..LANES {
                 let first = one[lane] + one_distance[lane];
                 let second = other[lane] + other_distance[lane];
-                reached[lane] = if second < first { second } else { first };
-                decision[lane] = u8::from(second < first);
+                let cheaper = second < first;
+                cost[lane] = if cheaper { second } else { first };
+                choice[lane] = if cheaper { 1 } else { 0 };
             }
+            (*reached, *chosen) = (cost, choice);
         }
+        let decisions = self.decisions.as_flattened_mut().iter_mut();
+        decisions.zip(self.chosen.as_flattened()).for_each(|(decision, &chosen)| *decision = chosen as u8);
     }
 }
 
