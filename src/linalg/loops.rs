@@ -6,13 +6,18 @@ use super::kernel::{InstructionSet, Work};
 /// Partial sums: enough to fill a register of doubles, in a fixed order whatever the instructions.
 const LANES: usize = 8;
 
-/// Moves rows into a [frame](super::frame::Frame) in place and sums up their columns; tells whether all are within
-/// the limit.
+/// Columns that are summed up at a time.
+const STRIP: usize = 2 * LANES;
+
+/// Moves rows into a [frame](super::frame::Frame) in place and sums up their columns, and the squares of them where
+/// there are sums for those; tells whether all are within the limit.
 pub(super) struct Place<'a, T> {
     pub(super) rows: &'a mut [T],
     pub(super) shift: &'a [T],
     pub(super) scale: T,
     pub(super) sums: &'a mut [f64],
+    /// As long as `sums`, or empty.
+    pub(super) squares: &'a mut [f64],
 }
 
 impl<T: Element> Work for Place<'_, T> {
@@ -20,17 +25,50 @@ impl<T: Element> Work for Place<'_, T> {
 
     #[inline(always)]
     fn run(self) -> bool {
-        let mut largest = [T::ZERO; 2 * LANES];
+        if self.squares.is_empty() { self.strips::<false>() } else { self.strips::<true>() }
+    }
+}
+
+impl<T: Element> Place<'_, T> {
+    #[inline(always)]
+    fn strips<const SQUARES: bool>(mut self) -> bool {
+        let columns = self.shift.len();
+        let whole = columns - columns % STRIP;
+        let mut within = true;
+        for first in (0..whole).step_by(STRIP) {
+            within &= self.strip::<STRIP, SQUARES>(first);
+        }
+        for first in whole..columns {
+            within &= self.strip::<1, SQUARES>(first);
+        }
+        within
+    }
+
+    /// `WIDTH` columns from `first` on, down all rows: sums in arrays of its own stay in registers.
+    #[inline(always)]
+    fn strip<const WIDTH: usize, const SQUARES: bool>(&mut self, first: usize) -> bool {
+        let (strip, scale) = (first..first + WIDTH, self.scale);
+        let (mut shift, mut largest) = ([T::ZERO; WIDTH], [T::ZERO; WIDTH]);
+        let (mut sums, mut squares) = ([0.0; WIDTH], [0.0; WIDTH]);
+        shift.copy_from_slice(&self.shift[strip.clone()]);
+        sums.copy_from_slice(&self.sums[strip.clone()]);
+        if SQUARES {
+            squares.copy_from_slice(&self.squares[strip.clone()]);
+        }
         for row in self.rows.chunks_exact_mut(self.shift.len()) {
-            for ((value, &shift), sum) in row.iter_mut().zip(self.shift).zip(self.sums.iter_mut()) {
-                *value = value.place(self.scale, shift);
-                *sum += value.double();
+            let Some(values) = row[first..].first_chunk_mut::<WIDTH>() else { continue };
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = value.place(scale, shift[i]);
+                sums[i] += value.double();
+                if SQUARES {
+                    squares[i] += value.double() * value.double();
+                }
+                largest[i] = largest[i].larger(*value);
             }
-            let (chunks, rest) = row.as_chunks::<{ 2 * LANES }>();
-            for values in chunks {
-                largest.iter_mut().zip(values).for_each(|(largest, &value)| *largest = largest.larger(value));
-            }
-            largest.iter_mut().zip(rest).for_each(|(largest, &value)| *largest = largest.larger(value));
+        }
+        self.sums[strip.clone()].copy_from_slice(&sums);
+        if SQUARES {
+            self.squares[strip].copy_from_slice(&squares);
         }
         largest.iter().all(|largest| largest.double() <= T::LIMIT)
     }
@@ -71,23 +109,6 @@ impl<T: Element> Work for AddTo<'_, T> {
     #[inline(always)]
     fn run(self) {
         self.sums.iter_mut().zip(self.terms).for_each(|(sum, term)| *sum += term.double());
-    }
-}
-
-/// Adds the squares of rows to the sums of their columns.
-pub(super) struct AddSquares<'a, T> {
-    pub(super) rows: &'a [T],
-    pub(super) sums: &'a mut [f64],
-}
-
-impl<T: Element> Work for AddSquares<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for row in self.rows.chunks_exact(self.sums.len()) {
-            self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value.double() * value.double());
-        }
     }
 }
 
@@ -211,11 +232,11 @@ mod tests {
     /// Runs every loop on odd lengths, and returns all bits that come of it.
     fn bits(set: InstructionSet) -> Vec<u64> {
         let numbers: Vec<f32> = (0..7 * 51).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
-        let (mut rows, mut sums) = (numbers.clone(), vec![0.0; 51]);
-        assert!(set.run(Place { rows: &mut rows, shift: &numbers[..51], scale: 0.3, sums: &mut sums }));
+        let (mut rows, mut sums, mut squares) = (numbers.clone(), vec![0.0; 51], vec![0.0; 51]);
+        let (shift, scale) = (&numbers[..51], 0.3);
+        assert!(set.run(Place { rows: &mut rows, shift, scale, sums: &mut sums, squares: &mut squares }));
         let largest = set.run(Survey { rows: &rows, sums: &mut sums, largest: 0.1 });
         set.run(AddTo { sums: &mut sums, terms: &rows });
-        set.run(AddSquares { rows: &rows, sums: &mut sums });
         let mut spread = vec![9.0; 7 * 56];
         set.run(Spread { rows: &rows, columns: 51, scale: 0.7, out: &mut spread, stride: 56 });
         let norms = set.run(Norms(&spread));
@@ -223,7 +244,7 @@ mod tests {
         set.run(Gather { rows: &spread, stride: 56, factors: &sums, out: &mut gathered });
         set.run(Scale { values: &mut gathered, scale: 0.11 });
         let singles = rows.iter().chain(&spread).chain(&gathered).map(|x| u64::from(x.to_bits()));
-        let doubles = sums.iter().chain([&norms.0, &norms.1]).map(|x| x.to_bits());
+        let doubles = sums.iter().chain(&squares).chain([&norms.0, &norms.1]).map(|x| x.to_bits());
         singles.chain(doubles).chain([u64::from(largest.to_bits())]).collect()
     }
 
@@ -240,9 +261,27 @@ mod tests {
                 let mut rows = vec![1.0; 102];
                 rows[at] = bad;
                 for set in InstructionSet::available() {
-                    let (rows, sums) = (&mut rows.clone(), &mut [0.0; 51]);
-                    assert!(!set.run(Place { rows, shift: &[0.0; 51], scale: 1.0, sums }), "{bad} at {at}");
+                    let (rows, sums, squares) = (&mut rows.clone(), &mut [0.0; 51], &mut []);
+                    let place = Place { rows, shift: &[0.0; 51], scale: 1.0, sums, squares };
+                    assert!(!set.run(place), "{bad} at {at}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_columns_and_of_their_squares_are_those_of_the_definition() {
+        for columns in [1, 15, 16, 17, 51] {
+            let mut rows: Vec<f32> = (0..5 * columns).map(|i| i as f32).collect();
+            let (mut sums, mut squares) = (vec![1.0; columns], vec![2.0; columns]);
+            let (shift, scale) = (&vec![3.0; columns][..], 2.0);
+            let place = Place { rows: &mut rows, shift, scale, sums: &mut sums, squares: &mut squares };
+            assert!(InstructionSet::best().run(place));
+            for column in 0..columns {
+                let placed = (0..5).map(|row| 2.0 * (row * columns + column) as f64 - 3.0);
+                assert!(placed.clone().eq(rows.iter().skip(column).step_by(columns).map(|&value| f64::from(value))));
+                assert_eq!(sums[column], 1.0 + placed.clone().sum::<f64>());
+                assert_eq!(squares[column], 2.0 + placed.map(|value| value * value).sum::<f64>());
             }
         }
     }

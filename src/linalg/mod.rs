@@ -9,10 +9,10 @@
 //! Squaring halves the digits that small singular values keep. Let `rho` be the relative error of the approximation, and
 //! `e` the rounding of the Gram matrix relative to the squared norm of the table without its mean row, which is
 //! subtracted first and added back exactly. The excess over the best error is about `(e / rho^2)^2`. With products of
-//! singles, summed in chains of 256 and then in doubles over at least 2,048 rows, `e` is about 4e-9: below 1e-6
-//! down to `rho = 2e-3`. The rule is stricter: where `rho` is below 1e-2, the Gram matrix is computed again with
-//! products of doubles, and A and the error as well. Doubles go down to about `rho = 1e-7`; below that, stored factors
-//! of singles have a larger error of their own, `2e-7`.
+//! singles, summed in chains of 128, these in singles over 1,024 rows, and those in doubles over at least 2,048 rows, `e`
+//! is about 4e-9: below 1e-6 down to `rho = 2e-3`. The rule is stricter: where `rho` is below 1e-2, the Gram matrix is
+//! computed again with products of doubles, and A and the error as well. Doubles go down to about `rho = 1e-7`; below
+//! that, stored factors of singles have a larger error of their own, `2e-7`.
 //!
 //! On a processor with a matrix unit, products of singles are three of numbers of 8 bits each ([`Products::Bf16x2`]).
 //! There `e` is about 2.3e-8, the bound for `rho` is 2e-2, and what the products leave out of the diagonal, where it is

@@ -154,11 +154,11 @@ impl<T: Element> Panels<T> {
             let depth = SLAB.min(self.depth - start);
             for (panel, data) in self.data.chunks_exact(self.depth * width).enumerate() {
                 let slab = &data[start * width..(start + depth) * width];
-                let columns = width.min(self.columns - panel * width);
+                let to = width.min(self.columns - panel * width);
                 for row in (0..rows).step_by(TILE_ROWS) {
-                    let extent = Extent { rows: TILE_ROWS.min(rows - row), columns };
+                    let extent = Extent { rows: TILE_ROWS.min(rows - row), from: 0, to };
                     let (a, c) = (&a[row * row_distance + start * step..], &mut c[row * out + panel * width..]);
-                    kernel.part(depth, a, strides, slab, c, extent);
+                    kernel.tile(depth, a, strides, slab, c, extent);
                 }
             }
         }

@@ -78,7 +78,7 @@ fn run(table: &MappedRows<'_>, pair: &Pair) -> anyhow::Result<[Vec<u8>; 2]> {
     let mut factors = [height, width].map(|rows| Vec::with_capacity(rows * pair.rank * size_of::<f32>()));
     let round = |values: Values<'_>, bytes: &mut Vec<u8>| {
         match values {
-            Values::Single(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
+            Values::Single(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
             Values::Double(values) => values.iter_mut().for_each(|value| {
                 bytes.extend((*value as f32).to_le_bytes());
                 *value = f64::from(*value as f32);

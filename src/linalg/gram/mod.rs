@@ -16,7 +16,7 @@ use super::buffer::Buffer;
 use super::element::Element;
 use super::frame::{Frame, power_of_two};
 use super::kernel::InstructionSet;
-use super::loops::{AddSquares, AddTo, Place};
+use super::loops::{AddTo, Place};
 use super::products::Products;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
@@ -179,11 +179,9 @@ fn pack<T: Element, P: Packed<T>>(
         let end = range.end.min(start + READ);
         let scratch = &mut scratch[..(end - start) * columns];
         T::read(rows, start..end, scratch)?;
-        if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums: &mut sums.columns }) {
+        let Sums { columns: sums, squares } = &mut sums;
+        if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums, squares }) {
             return Ok(None);
-        }
-        if P::DIAGONAL {
-            set.run(AddSquares { rows: scratch, sums: &mut sums.squares });
         }
         P::put(scratch, columns, start - range.start, slab);
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Packed;
 use crate::linalg::buffer::Buffer;
 use crate::linalg::element::Element;
-use crate::linalg::kernel::{Kernel, Strides, TILE_ROWS};
+use crate::linalg::kernel::{Extent, Kernel, Strides, TILE_ROWS};
 use crate::linalg::panels::{SLAB, padded};
 
 /// Rows of a chunk.
@@ -65,7 +65,11 @@ impl<T: Element> Packed<T> for PackedPanels<T> {
                     let depth = SLAB.min(depth.saturating_sub(index * SLAB));
                     let panel = |panel: usize| &slab[panel * width * SLAB..(panel + 1) * width * SLAB];
                     for i in (0..width).step_by(TILE_ROWS) {
-                        kernel.tile(depth, &panel(left)[i..], strides, panel(right), &mut square[i * width..]);
+                        // Of a panel with itself nothing is wanted left of the diagonal.
+                        let from = if right == left { i } else { 0 };
+                        let extent = Extent { rows: TILE_ROWS, from, to: width };
+                        let square = &mut square[i * width..];
+                        kernel.tile(depth, &panel(left)[i..], strides, panel(right), square, extent);
                     }
                 }
             }

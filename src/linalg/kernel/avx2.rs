@@ -35,7 +35,8 @@ macro_rules! tile {
                 return;
             }
             for row in (0..extent.rows.min(TILE_ROWS)).step_by(ROWS) {
-                for column in (0..extent.columns.min(COLUMNS)).step_by(ACROSS * WIDTH) {
+                let first = extent.from / (ACROSS * WIDTH) * (ACROSS * WIDTH);
+                for column in (first..extent.to.min(COLUMNS)).step_by(ACROSS * WIDTH) {
                     let mut sums = [[$zero(); ACROSS]; ROWS];
                     let [[s00, s01, s02], [s10, s11, s12], [s20, s21, s22], [s30, s31, s32]] = &mut sums;
                     // SAFETY: rows row..row + ROWS and columns column..column + ACROSS * width lie within the tile, so

@@ -26,7 +26,8 @@ macro_rules! tile {
         ) {
             const COLUMNS: usize = <$lane as Lane>::TILE_COLUMNS;
             for row in (0..extent.rows.min(TILE_ROWS)).step_by(ROWS) {
-                for column in (0..extent.columns.min(COLUMNS)).step_by(ACROSS * $width) {
+                let first = extent.from / (ACROSS * $width) * (ACROSS * $width);
+                for column in (first..extent.to.min(COLUMNS)).step_by(ACROSS * $width) {
                     // SAFETY: rows row..row + ROWS and columns column..column + ACROSS * width lie within the tile, so
                     // every address below is one of those that the caller promises: steps p < depth of A and B, and
                     // the tile's own entries of C. The accesses are unaligned ones.

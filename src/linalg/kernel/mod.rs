@@ -67,16 +67,18 @@ pub(crate) struct Strides {
     pub(crate) out: usize,
 }
 
-/// How much of a tile is wanted, from 1 to the whole of it. The rest may be computed or left alone.
+/// How much of a tile is wanted, from one entry to the whole of it. The rest may be computed or left alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     /// Rows.
     pub(crate) rows: usize,
-    /// Columns.
-    pub(crate) columns: usize,
+    /// The first column.
+    pub(crate) from: usize,
+    /// The column after the last one.
+    pub(crate) to: usize,
 }
 
-/// `(depth, a, strides, b, c, extent)`; see [`Kernel::part`].
+/// `(depth, a, strides, b, c, extent)`; see [`Kernel::tile`].
 type TileFunction<T> = unsafe fn(usize, *const T, Strides, *const T, *mut T, Extent);
 
 /// The microkernel of one instruction set for one element type.
@@ -97,27 +99,18 @@ impl<T: Lane> Kernel<T> {
         Kernel { function: T::function(set) }
     }
 
-    /// `c[i, j] += sum over p < depth of a[i * row + p * step] * b[p * TILE_COLUMNS + j]`, for a tile of
-    /// [`TILE_ROWS`] x [`Lane::TILE_COLUMNS`].
+    /// `c[i, j] += sum over p < depth of a[i * row + p * step] * b[p * TILE_COLUMNS + j]`, for what `extent` wants of a
+    /// tile of [`TILE_ROWS`] x [`Lane::TILE_COLUMNS`]. Slices are as long as for the whole of it.
     ///
     /// # Panics
     /// Where a slice is shorter than the strides say.
     #[inline]
-    pub(crate) fn tile(self, depth: usize, a: &[T], strides: Strides, b: &[T], c: &mut [T]) {
-        self.part(depth, a, strides, b, c, Extent { rows: TILE_ROWS, columns: T::TILE_COLUMNS });
-    }
-
-    /// [`Kernel::tile`], where no more than `extent` is wanted of the tile. Slices are as long as for the whole of it.
-    ///
-    /// # Panics
-    /// As [`Kernel::tile`].
-    #[inline]
-    pub(crate) fn part(self, depth: usize, a: &[T], strides: Strides, b: &[T], c: &mut [T], extent: Extent) {
+    pub(crate) fn tile(self, depth: usize, a: &[T], strides: Strides, b: &[T], c: &mut [T], extent: Extent) {
         if depth == 0 {
             return;
         }
         assert!(a.len() > (TILE_ROWS - 1) * strides.row + (depth - 1) * strides.step);
-        assert!(extent.rows <= TILE_ROWS && extent.columns <= T::TILE_COLUMNS);
+        assert!(extent.rows <= TILE_ROWS && extent.to <= T::TILE_COLUMNS);
         assert!(b.len() >= depth * T::TILE_COLUMNS);
         assert!(c.len() >= (TILE_ROWS - 1) * strides.out + T::TILE_COLUMNS);
         // SAFETY: the asserts above are the bounds that the functions require, and there is no instruction set that
@@ -180,6 +173,10 @@ mod tests {
             .collect()
     }
 
+    fn whole<T: Lane>() -> Extent {
+        Extent { rows: TILE_ROWS, from: 0, to: T::TILE_COLUMNS }
+    }
+
     /// Runs every set on one tile; returns C of each.
     fn run<T: Lane>(depth: usize, strides: Strides, convert: impl Fn(f64) -> T) -> (Vec<Vec<T>>, [Vec<T>; 3]) {
         let fill = |count, seed| numbers(count, seed).into_iter().map(&convert).collect::<Vec<T>>();
@@ -189,7 +186,7 @@ mod tests {
         let results = InstructionSet::available()
             .map(|set| {
                 let mut c = c.clone();
-                Kernel::<T>::for_set(set).tile(depth, &a, strides, &b, &mut c);
+                Kernel::<T>::for_set(set).tile(depth, &a, strides, &b, &mut c, whole::<T>());
                 c
             })
             .collect();
@@ -222,12 +219,12 @@ mod tests {
     fn what_is_wanted_of_a_tile_has_the_bits_of_the_whole() {
         for (depth, strides) in shapes() {
             let (whole, [a, b, c]) = run::<f32>(depth, strides, |x| x as f32);
-            for (rows, columns) in [(1, 1), (4, 24), (5, 25), (8, 47)] {
+            for (rows, from, to) in [(1, 0, 1), (4, 0, 24), (5, 23, 25), (8, 0, 47), (8, 24, 48), (2, 40, 41)] {
                 for set in InstructionSet::available() {
                     let mut c = c.clone();
-                    Kernel::<f32>::for_set(set).part(depth, &a, strides, &b, &mut c, Extent { rows, columns });
+                    Kernel::<f32>::for_set(set).tile(depth, &a, strides, &b, &mut c, Extent { rows, from, to });
                     for (found, whole) in c.chunks(strides.out).zip(whole[0].chunks(strides.out)).take(rows) {
-                        assert_eq!(found[..columns], whole[..columns], "{rows} {columns} {depth}");
+                        assert_eq!(found[from..to], whole[from..to], "{rows} {from} {to} {depth}");
                     }
                 }
             }
