@@ -133,9 +133,7 @@ impl Factorization {
             round(T::values(block), &mut bytes)?;
             sink(Factor::Right, &bytes)?;
             for (column, row) in block.chunks_exact(rank).enumerate() {
-                for (j, &value) in row.iter().enumerate() {
-                    panels.set(j, start + column, value);
-                }
+                panels.set_column(start + column, row.iter().copied());
             }
         }
         Ok(Subtrahend::new(panels, exponent, self.asked_products()))

@@ -35,7 +35,7 @@ pub fn nearest(rows: &dyn Rows, queries: &[usize], count: usize, observer: &dyn 
     for (column, &query) in queries.iter().enumerate() {
         rows.read_f64(query..query + 1, &mut row)?;
         let inverse = inverse_norm(&row);
-        row.iter().enumerate().for_each(|(j, value)| panels.set(j, column, (value * inverse) as f32));
+        panels.set_column(column, row.iter().map(|value| (value * inverse) as f32));
     }
     let spans: Vec<_> = (0..height).step_by(SPAN).map(|start| start..height.min(start + SPAN)).collect();
     let mut lists = vec![List::new(count); queries.len()];

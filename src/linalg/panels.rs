@@ -69,10 +69,13 @@ impl<T: Element> Panels<T> {
         self.data[(column / width * self.depth + row) * width + column % width]
     }
 
-    /// Sets one entry.
-    pub(super) fn set(&mut self, row: usize, column: usize, value: T) {
+    /// Sets the entries of a column, from the first row on.
+    pub(super) fn set_column(&mut self, column: usize, values: impl Iterator<Item = T>) {
         let width = T::TILE_COLUMNS;
-        self.data[(column / width * self.depth + row) * width + column % width] = value;
+        let first = column / width * width * self.depth + column % width;
+        // A matrix without rows has no such place.
+        let Some(entries) = self.data.get_mut(first..) else { return };
+        entries.iter_mut().step_by(width).take(self.depth).zip(values).for_each(|(entry, value)| *entry = value);
     }
 
     /// Sets every entry to `value(column, row)`, on all cores.

@@ -64,9 +64,7 @@ pub(super) fn panels<T: Element>(right: &dyn Rows) -> Result<Panels<T>> {
         let block = &mut block[..(end - start) * rank];
         T::read(right, start..end, block)?;
         for (column, row) in block.chunks_exact(rank.max(1)).enumerate() {
-            for (j, &value) in row.iter().enumerate() {
-                panels.set(j, start + column, value);
-            }
+            panels.set_column(start + column, row.iter().copied());
         }
     }
     Ok(panels)

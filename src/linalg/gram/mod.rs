@@ -245,9 +245,11 @@ fn trace(matrix: &Mat<f64>) -> f64 {
 /// Adds `s mu^T + mu s^T + m mu mu^T` to the lower triangle.
 fn restore_mean<T: Element>(matrix: &mut Mat<f64>, frame: &Frame<T>, sums: &[f64], count: f64) {
     let shift: Vec<f64> = frame.shift.iter().map(|shift| shift.double()).collect();
-    for (j, column) in matrix.col_iter_mut().enumerate() {
+    let columns = matrix.col_iter_mut().filter_map(|column| column.try_as_col_major_mut());
+    for (j, column) in columns.enumerate() {
         let (sum, mean) = (sums[j], shift[j]);
-        for ((entry, s), mu) in column.iter_mut().zip(sums).zip(&shift).skip(j) {
+        let below = column.as_slice_mut()[j..].iter_mut().zip(&sums[j..]).zip(&shift[j..]);
+        for ((entry, s), mu) in below {
             *entry += s * mean + mu * sum + count * mu * mean;
         }
     }
