@@ -111,7 +111,15 @@ fn units_before_the_first_run(directory: &Path) -> usize {
 fn retraining_wins_back_what_compression_lost_and_sizes_are_counted() {
     let directory = tempfile::tempdir().unwrap();
     write_data(directory.path());
-    let methods = ["low-rank-retrained", "low-rank", "low-rank-random", "fixed-point-8", "transform", "cast"];
+    let methods = [
+        "low-rank-retrained",
+        "low-rank",
+        "low-rank-random",
+        "fixed-point-8",
+        "fixed-point-16-retrained",
+        "transform",
+        "cast",
+    ];
     let request = Request { epochs: 40, ..request(directory.path(), &["dan"], &methods) };
     let experiment = run(&request, &directory.path().join("journal"), &Silent).unwrap();
     let cell = |method: &str, reduction| {
@@ -125,6 +133,9 @@ fn retraining_wins_back_what_compression_lost_and_sizes_are_counted() {
     assert!(pair.dev.mean >= bare.dev.mean, "epoch 0 is the classifier that was not retrained");
     assert_eq!(pair.bytes, ((52 + 16) * 4) as f64, "rank 1");
     assert_eq!(cell("fixed-point-8", None).bytes, (52 * 16 + 52 * 2) as f64);
+    let sixteen = cell("fixed-point-16-retrained", None);
+    assert_eq!(sixteen.bytes, (52 * 16 * 2 + 52 * 2 + 16) as f64, "packed codes have their shape beside them");
+    assert!(sixteen.dev.mean >= whole.dev.mean, "16 bits lose nothing, and epoch 0 is what was encoded");
     for encoded in experiment.findings.cells.iter().filter(|cell| cell.method == "transform") {
         let pair = cell("low-rank", encoded.reduction);
         assert!(encoded.bytes <= pair.bytes, "transform takes no more bytes than the pair at {:?}", encoded.reduction);

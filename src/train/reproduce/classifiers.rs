@@ -1,5 +1,6 @@
 //! Runs of real classifiers.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::data_set::DataSet;
@@ -39,14 +40,15 @@ pub(super) struct Classifiers<'a> {
     pub(super) observer: &'a dyn Observer,
 }
 
-/// The classifier that the runs of a group start from.
+/// The classifier that runs start from.
 pub(super) struct Start<'a> {
     data: &'a DataSet,
     classifier: Classifier,
     history: History,
-    vectors: Matrix,
+    /// What its table was before it was trained.
+    vectors: Cow<'a, Matrix>,
     seconds: f64,
-    /// Outcomes of the group's runs with codes.
+    /// Outcomes of runs with codes.
     known: Known,
 }
 
@@ -64,7 +66,7 @@ impl<'a> Laboratory for Classifiers<'a> {
         let data = self.data.iter().find(|data| data.facts.name == group.data);
         let data = data.ok_or_else(|| Error::new(ErrorKind::Request, "no such data set").found(group.data.clone()))?;
         let vectors = start_table(data, group.seed)?;
-        let classifier = fresh(data, &group.arch, Embedding::dense(vectors.clone()), group.seed)?;
+        let classifier = fresh(data, &group.arch, Embedding::dense(vectors.clone().into_owned()), group.seed)?;
         let (classifier, history) = self.train(data, classifier, &first_training(), group.seed)?;
         let seconds = began.elapsed().as_secs_f64();
         Ok(Start { data, classifier, history, vectors, seconds, known: Known::default() })
@@ -77,13 +79,13 @@ impl<'a> Laboratory for Classifiers<'a> {
             method.ok_or_else(|| Error::new(ErrorKind::Request, "no such method").found(run.method.clone()))?;
         let table = match method.origin {
             Origin::Trained => start.classifier.embedding().table()?,
-            Origin::Vectors | Origin::Random => start.vectors.clone(),
+            Origin::Vectors | Origin::Random => start.vectors.clone().into_owned(),
         };
         let every = CODES_EVERY * start.data.train.len().div_ceil(super::BATCH) as u64;
         let outcome = match method.form {
             Form::Encoded(codec) => match resolved(method, codec, run, &table) {
                 Ok(setting) => {
-                    let codes = Codes { method: run.method.clone(), setting, training: run.training.clone() };
+                    let codes = Codes { codec: codec.name(), setting, training: run.training.clone() };
                     let stored = || coded(codec, codes.setting.clone(), &table, every);
                     start.known.or_find(&codes, || self.measure(start, run, method, stored()))?
                 }
@@ -208,12 +210,12 @@ impl Form {
 }
 
 /// The table that training starts from.
-pub(super) fn start_table(data: &DataSet, seed: u64) -> Result<Matrix> {
+pub(super) fn start_table(data: &DataSet, seed: u64) -> Result<Cow<'_, Matrix>> {
     match &data.vectors {
-        Some(vectors) => Ok(vectors.clone()),
+        Some(vectors) => Ok(Cow::Borrowed(vectors)),
         None => {
             let table = random_table(&data.vocabulary, RANDOM_COLUMNS, seed);
-            Matrix::new(table.values, data.vocabulary.len(), table.columns)
+            Ok(Cow::Owned(Matrix::new(table.values, data.vocabulary.len(), table.columns)?))
         }
     }
 }

@@ -83,7 +83,7 @@ struct Stored<'a> {
 /// # Errors
 /// What codecs report.
 pub(super) fn costs(data: &DataSet, arch: &str) -> Result<Vec<Cost>> {
-    let table = start_table(data, 1)?;
+    let table = start_table(data, 1)?.into_owned();
     let classifier = fresh(data, arch, Embedding::dense(table.clone()), 1)?;
     let tokens = data.facts.mean_tokens.round().max(1.0) as usize;
     let lengths: Vec<usize> = typical(data, tokens);

@@ -53,7 +53,7 @@ impl Training {
     }
 }
 
-/// Runs of one trained classifier.
+/// Runs of one trained classifier: those of one part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Name of the data set.
@@ -100,8 +100,7 @@ enum Part {
     Others,
 }
 
-/// The groups, part by part and seed by seed, so that a journal that was cut short has whole parts of whole seeds. What
-/// the runs of a group share is found again for each part, which costs little beside them.
+/// The groups, part by part and seed by seed, so that a journal that was cut short has whole parts of whole seeds.
 pub fn groups(extent: &Extent) -> Vec<Group> {
     let mut groups = Vec::new();
     for part in [Part::Claimed, Part::Schedules, Part::Others] {

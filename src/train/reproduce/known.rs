@@ -1,4 +1,4 @@
-//! Outcomes that runs of a group share.
+//! Outcomes that runs of one classifier share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,16 +7,16 @@ use super::outcome::Outcome;
 use crate::codec::Setting;
 use crate::error::Result;
 
-/// All that the outcome of a run depends on within its group, where the table is replaced by codes. The largest codes that
-/// fit are often the same at several reductions: fixed point takes 8 bits at p = .5, .6 and .7.
+/// All that the outcome of a run depends on beside the classifier that it starts from, where the table is replaced by codes.
+/// The largest codes that fit are often the same at several reductions: fixed point takes 8 bits at p = .5, .6 and .7.
 #[derive(Clone, PartialEq)]
 pub(super) struct Codes {
-    pub(super) method: String,
+    pub(super) codec: &'static str,
     pub(super) setting: Setting,
     pub(super) training: Option<Training>,
 }
 
-/// Outcomes of the runs of a group that were done.
+/// Outcomes of the runs that were done.
 #[derive(Default)]
 pub(super) struct Known(Mutex<Vec<(Codes, Outcome)>>);
 
@@ -43,9 +43,9 @@ mod tests {
     use super::*;
     use crate::error::{Error, ErrorKind};
 
-    fn codes(method: &str, bits: u32, training: Option<Training>) -> Codes {
+    fn codes(codec: &'static str, bits: u32, training: Option<Training>) -> Codes {
         let setting = [("bits".to_owned(), bits.into())].into_iter().collect();
-        Codes { method: method.to_owned(), setting, training }
+        Codes { codec, setting, training }
     }
 
     #[test]
@@ -55,9 +55,9 @@ mod tests {
             codes("fixed-point", 8, None),
             codes("fixed-point", 8, None),
             codes("fixed-point", 6, None),
-            codes("fixed-point-retrained", 8, Some(Training::paper())),
-            codes("fixed-point-retrained", 8, Some(Training { max_lr: 1.0, ..Training::paper() })),
-            codes("fixed-point-retrained", 8, Some(Training::paper())),
+            codes("fixed-point", 8, Some(Training::paper())),
+            codes("fixed-point", 8, Some(Training { max_lr: 1.0, ..Training::paper() })),
+            codes("fixed-point", 8, Some(Training::paper())),
         ];
         let outcomes: Vec<_> = (0..)
             .zip(asked)

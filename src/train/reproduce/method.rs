@@ -170,14 +170,12 @@ pub fn methods() -> Vec<Method> {
         methods[first..].iter_mut().for_each(|method| method.everywhere = by_row);
     }
     for bits in [8, 16] {
-        methods.push(method(
-            &format!("{}-{bits}", FixedPoint.name()),
-            &format!("trained, codes of {bits} bits and a scale for each row"),
-            Origin::Trained,
-            Form::Encoded(&FixedPoint),
-            Size::Bits(bits),
-            false,
-        ));
+        let name = format!("{}-{bits}", FixedPoint.name());
+        let (form, size) = (Form::Encoded(&FixedPoint), Size::Bits(bits));
+        let summary = format!("trained, codes of {bits} bits and a scale for each row");
+        methods.push(method(&name, &summary, Origin::Trained, form, size, false));
+        let (name, summary) = (format!("{name}-retrained"), "the same, retrained through them (straight-through)");
+        methods.push(method(&name, summary, Origin::Trained, form, size, true));
     }
     for bits in [8, 4] {
         methods.push(method(

@@ -1,6 +1,6 @@
 //! Runs on several threads, each run on one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::grid::{Group, Run};
@@ -9,9 +9,9 @@ use super::outcome::Outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 
-/// Does runs. What runs of a group share is made once, by the first of them.
+/// Does runs. What runs of one classifier share is made once, by the first of them.
 pub(super) trait Laboratory: Sync {
-    /// What the runs of a group share: the classifier that was trained without compression.
+    /// What the runs of all groups of one classifier share: that it was trained without compression.
     type Start: Send + Sync;
 
     /// Makes it.
@@ -21,11 +21,14 @@ pub(super) trait Laboratory: Sync {
     fn run(&self, start: &Self::Start, run: &Run) -> Result<Outcome>;
 }
 
-/// A group at work. It holds a table and more, and goes with its last run.
+/// A group at work.
 struct Active<S> {
     group: Group,
-    start: OnceLock<Result<S, String>>,
+    start: Arc<SharedStart<S>>,
 }
+
+/// The start of all groups of one classifier, once it is made. It holds a table, and goes with the last run.
+type SharedStart<S> = OnceLock<Result<S, String>>;
 
 /// Does every run of `groups` that `journal` lacks, `workers` at a time. The numbers do not depend on how many there
 /// are, nor on which runs were done before: a run depends on its group's start and its own name alone.
@@ -96,11 +99,13 @@ fn one<L: Laboratory>(laboratory: &L, active: &Active<L::Start>, run: &Run) -> R
 
 /// The runs to do. As many groups as there are workers take turns, so that each worker makes the start of another.
 fn queue<S>(groups: Vec<Group>, journal: &Journal, workers: usize) -> VecDeque<(Arc<Active<S>>, Run)> {
+    let mut starts: BTreeMap<_, Arc<SharedStart<S>>> = BTreeMap::new();
     let mut lists: VecDeque<(Arc<Active<S>>, VecDeque<Run>)> = groups
         .into_iter()
         .map(|mut group| {
             let runs = std::mem::take(&mut group.runs).into_iter().filter(|run| !journal.has(run)).collect();
-            (Arc::new(Active { group, start: OnceLock::new() }), runs)
+            let start = starts.entry((group.data.clone(), group.arch.clone(), group.seed)).or_default().clone();
+            (Arc::new(Active { group, start }), runs)
         })
         .collect();
     let mut queue = VecDeque::new();
@@ -170,8 +175,9 @@ mod tests {
         }
     }
 
+    /// The second group of one classifier comes after those of others.
     fn groups() -> Vec<Group> {
-        let group = |data: &str, seed| {
+        let group = |data: &str, seed, names: [(&str, Option<f64>); 3]| {
             let run = |method: &str, reduction| Run {
                 data: data.to_owned(),
                 arch: "dan".to_owned(),
@@ -180,10 +186,12 @@ mod tests {
                 reduction,
                 training: None,
             };
-            let runs = vec![run("whole", None), run("half", Some(0.5)), run("tenth", Some(0.9))];
+            let runs = names.into_iter().map(|(method, reduction)| run(method, reduction)).collect();
             Group { data: data.to_owned(), arch: "dan".to_owned(), seed, runs }
         };
-        vec![group("one", 1), group("three", 1), group("one", 2)]
+        let first = [("whole", None), ("half", Some(0.5)), ("tenth", Some(0.9))];
+        let later = [("more", None), ("half", Some(0.6)), ("tenth", Some(0.95))];
+        vec![group("one", 1, first), group("three", 1, first), group("one", 2, first), group("one", 1, later)]
     }
 
     /// Works until `runs` are done, and gives what the journal holds.
@@ -200,7 +208,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (done, whole, starts) = entries(&directory.path().join("whole"), usize::MAX, 1);
         done.expect("nothing stops it");
-        assert_eq!((whole.len(), starts), (9, 3));
+        assert_eq!((whole.len(), starts), (12, 3));
         let path = directory.path().join("killed");
         for runs in [4, 1] {
             let (done, ..) = entries(&path, runs, 2);
