@@ -13,6 +13,9 @@ pub trait Observer: Sync {
     /// Something the user should know that stops nothing.
     fn warn(&self, _message: &str) {}
 
+    /// A stretch begins that does not keep every core busy: what else there is to do can be done beside it.
+    fn leaves_cores_idle(&self) {}
+
     /// Whether the caller wants the computation to end.
     fn is_cancelled(&self) -> bool {
         false

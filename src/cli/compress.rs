@@ -1,7 +1,7 @@
 //! `rankfold compress`.
 
 use rankfold::checkpoint::Checkpoint;
-use rankfold::convert::{Finished, Prepared};
+use rankfold::convert::{Finished, Prepared, compress};
 use rankfold::observe::Observer;
 use rankfold::output::check_destination;
 use rankfold::report::text;
@@ -23,8 +23,8 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
         // Before minutes of computing, not after.
         check_destination(output, replace(args.force))?;
     }
-    let prepared = Prepared::new(&checkpoint, &request, terminal)?;
     let Some(output) = output else {
+        let prepared = Prepared::new(&checkpoint, &request, terminal)?;
         terminal.clear();
         if args.json {
             print_json(prepared.plan())?
@@ -33,7 +33,8 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
         }
         return Ok(Outcome::Done);
     };
-    let Finished { manifest, manifest_sha256 } = prepared.run(output, replace(args.force), terminal)?;
+    let Finished { manifest, manifest_sha256 } =
+        compress(&checkpoint, &request, output, replace(args.force), terminal)?;
     terminal.clear();
     if args.json {
         print_json(&manifest)?

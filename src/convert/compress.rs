@@ -11,7 +11,7 @@ use crate::codec::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::locate::Selection;
 use crate::manifest::{
-    FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, TableRecord, WeightsBytes, weights_of,
+    FileRecord, Manifest, Operation, RunnerUp, SCHEMA_VERSION, Source, TableRecord, WeightsBytes, weights_of,
 };
 use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory, digest_file};
@@ -115,6 +115,37 @@ impl Chosen<'_> {
     }
 }
 
+/// Compresses `checkpoint` as `request` says: writes the output to the new directory `destination`.
+///
+/// # Errors
+/// Those of [`Prepared::new`]; [`ErrorKind::Output`] where `destination` cannot be made; [`ErrorKind::Gate`] where a
+/// measured error is above the `max-error` that was asked for. Nothing is left behind then.
+pub fn compress(
+    checkpoint: &Checkpoint,
+    request: &Request,
+    destination: &Path,
+    replace: Replace,
+    observer: &dyn Observer,
+) -> Result<Finished> {
+    refuse_overlap(checkpoint, destination)?;
+    let (own, (prepared, staged, files, tables)) = source::digested(checkpoint, observer, |observer| {
+        let prepared = Prepared::new(checkpoint, request, observer)?;
+        let staged = StagedDirectory::create(destination, replace)?;
+        observer.begin();
+        let (files, tables) = prepared.write_files(staged.path(), observer)?;
+        Ok((prepared, staged, files, tables))
+    })?;
+    let placed = prepared.placed(&prepared.points())?;
+    let is_copied = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
+    let source = source::record(checkpoint, own, &files, &is_copied, observer)?;
+    let mut manifest = prepared.manifest(source, files, tables)?;
+    prepared.seal(staged.path(), &mut manifest, observer)?;
+    let manifest_sha256 = assembly::write_manifest(&manifest, staged.path())?;
+    observer.check()?;
+    staged.publish()?;
+    Ok(Finished { manifest, manifest_sha256 })
+}
+
 impl<'c> Prepared<'c> {
     /// Finds the tables of `checkpoint`, looks at their numbers, and plans.
     ///
@@ -176,27 +207,8 @@ impl<'c> Prepared<'c> {
         &self.plan
     }
 
-    /// Does it: writes the output to the new directory `destination`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Output`] where `destination` cannot be made; [`ErrorKind::Gate`] where a measured error is above
-    /// the `max-error` that was asked for. Nothing is left behind then.
-    pub fn run(&self, destination: &Path, replace: Replace, observer: &dyn Observer) -> Result<Finished> {
-        refuse_overlap(self.checkpoint, destination)?;
-        let staged = StagedDirectory::create(destination, replace)?;
-        let manifest = self.write(staged.path(), observer)?;
-        let manifest_sha256 = assembly::write_manifest(&manifest, staged.path())?;
-        observer.check()?;
-        staged.publish()?;
-        Ok(Finished { manifest, manifest_sha256 })
-    }
-
-    fn write(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
-        let write = || self.write_files(directory, observer);
-        let placed = self.placed(&self.points())?;
-        let is_copied = |path: &Path| !placed.files.iter().any(|(replaced, _)| replaced == path);
-        let (source, files, tables) = source::recorded(self.checkpoint, observer, &is_copied, write)?;
-        let mut manifest = Manifest {
+    fn manifest(&self, source: Source, files: Vec<FileRecord>, tables: Vec<TableRecord>) -> Result<Manifest> {
+        Ok(Manifest {
             schema_version: SCHEMA_VERSION,
             generator: super::generator(),
             operation: Operation::Compress,
@@ -209,9 +221,7 @@ impl<'c> Prepared<'c> {
             carrier: self.carrier_record()?,
             weights_bytes: WeightsBytes { before: self.plan.weights_before, after: weights_of(&files) },
             files,
-        };
-        self.seal(directory, &mut manifest, observer)?;
-        Ok(manifest)
+        })
     }
 
     /// Writes the digest of what the manifest says beside its files into those files that have a place for it.

@@ -94,8 +94,11 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn run(&self, directory: &Path, observer: &dyn Observer) -> Result<Manifest> {
-        let write = || self.write(directory, observer);
-        let (source, files, conversions) = source::recorded(self.checkpoint, observer, &|_| true, write)?;
+        let (own, (files, conversions)) = source::digested(self.checkpoint, observer, |observer| {
+            observer.begin();
+            self.write(directory, observer)
+        })?;
+        let source = source::record(self.checkpoint, own, &files, &|_| true, observer)?;
         let (before, after) = (super::weights_before(self.checkpoint)?, weights_of(&files));
         self.gate(before, after)?;
         Ok(Manifest {

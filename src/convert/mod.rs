@@ -25,7 +25,7 @@ use crate::manifest::{Generator, MANIFEST_NAME, Manifest, digest};
 pub(crate) use assembly::{copy_companions, path_text, write_manifest, write_small};
 pub use auto::AUTO;
 pub use carrier::{CARRIERS, Carrier, Encoded, LOADER, Placed, Slot, choices as carrier_choices};
-pub use compress::{Prepared, Request};
+pub use compress::{Prepared, Request, compress};
 pub use conversion::{ConversionRequest, convert};
 pub use division::Rename;
 pub use restore::restore;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::element::Element;
+use super::element::{Element, stored_or_read};
 use super::kernel::InstructionSet;
 use super::loops::{Norms, Spread, largest_row_norm};
 use super::measured::{Measured, Weighted};
@@ -68,7 +68,7 @@ struct Sums {
 }
 
 impl<T: Element> Block<T> {
-    fn new(rows: usize, columns: usize, stride: usize, rank: usize) -> Self {
+    fn new(rows: usize, stride: usize, rank: usize) -> Self {
         let rows = padded(rows.min(ROWS), operand::ROWS);
         Block {
             range: 0..0,
@@ -78,7 +78,7 @@ impl<T: Element> Block<T> {
             scratch: Buffer::zeros(rows * (rank + T::TILE_COLUMNS)),
             operand: operand::Scratch::new(),
             bytes: Vec::new(),
-            rows: vec![T::ZERO; READ * columns],
+            rows: Vec::new(),
             outcome: Ok(Sums::default()),
         }
     }
@@ -103,9 +103,8 @@ impl<T: Element> Block<T> {
             self.left.fill(T::ZERO);
         }
         for start in self.range.clone().step_by(READ) {
-            let end = self.range.end.min(start + READ);
-            let rows = &mut self.rows[..(end - start) * columns];
-            T::read(table, start..end, rows)?;
+            let present = start..self.range.end.min(start + READ);
+            let rows = stored_or_read(table, present, &mut self.rows)?;
             let at = (start - self.range.start) * self.stride;
             let out = &mut self.table[at..];
             set.run(Spread { rows, columns, scale, out, stride: self.stride });
@@ -145,9 +144,8 @@ pub(super) fn stream<T: Element>(
     let (stride, rank) = (job.subtrahend().stride(), job.subtrahend().rank());
     let blocks = count.div_ceil(ROWS);
     let wave = wave_len::<T>(columns, stride, rank).min(blocks);
-    let mut computing: Vec<_> = (0..wave).map(|_| Block::<T>::new(count, columns, stride, rank)).collect();
-    let mut finished: Vec<_> =
-        (0..wave.min(blocks - wave)).map(|_| Block::<T>::new(count, columns, stride, rank)).collect();
+    let mut computing: Vec<_> = (0..wave).map(|_| Block::<T>::new(count, stride, rank)).collect();
+    let mut finished: Vec<_> = (0..wave.min(blocks - wave)).map(|_| Block::<T>::new(count, stride, rank)).collect();
     let mut sums = Sums::default();
     let mut pending = 0;
     for first in (0..blocks).step_by(wave) {

@@ -25,6 +25,9 @@ pub(crate) trait Element: Lane {
     /// Reads rows of a table.
     fn read(rows: &dyn Rows, range: Range<usize>, out: &mut [Self]) -> Result<()>;
 
+    /// Rows of a table where they stand as such numbers.
+    fn stored(rows: &dyn Rows, range: Range<usize>) -> Option<&[Self]>;
+
     /// The number as a double, exactly.
     fn double(self) -> f64;
 
@@ -47,8 +50,26 @@ pub(crate) trait Element: Lane {
     fn larger(self, value: Self) -> Self;
 }
 
+/// Rows of a table where they stand, or read into `room`.
+///
+/// # Errors
+/// Where they cannot be read.
+pub(super) fn stored_or_read<'a, T: Element>(
+    rows: &'a dyn Rows,
+    range: Range<usize>,
+    room: &'a mut Vec<T>,
+) -> Result<&'a [T]> {
+    if let Some(stored) = T::stored(rows, range.clone()) {
+        return Ok(stored);
+    }
+    room.resize(range.len() * rows.shape().1, T::ZERO);
+    T::read(rows, range, room)?;
+    Ok(room)
+}
+
 macro_rules! element {
-    ($lane:ty, $precision:ident, $values:ident => $singles:expr, $limit:literal, $exponent:literal, $read:ident) => {
+    ($lane:ty, $precision:ident, $values:ident => $singles:expr, $limit:literal, $exponent:literal, $read:ident,
+     $rows:ident, $range:ident => $stored:expr) => {
         impl Element for $lane {
             const ZERO: Self = 0.0;
             const LIMIT: f64 = $limit;
@@ -57,6 +78,10 @@ macro_rules! element {
 
             fn read(rows: &dyn Rows, range: Range<usize>, out: &mut [Self]) -> Result<()> {
                 rows.$read(range, out)
+            }
+
+            fn stored($rows: &dyn Rows, $range: Range<usize>) -> Option<&[Self]> {
+                $stored
             }
 
             #[inline(always)]
@@ -95,5 +120,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, Single, values => values, 1e12, 126, read_f32);
-element!(f64, Double, _values => Default::default(), 1e100, 1000, read_f64);
+element!(f32, Single, values => values, 1e12, 126, read_f32, rows, range => rows.singles(range));
+element!(f64, Double, _values => Default::default(), 1e100, 1000, read_f64, _rows, _range => None);

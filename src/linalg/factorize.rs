@@ -117,16 +117,18 @@ fn decompose(
     if rows.precision() == Precision::Single && height.max(width) >= MANY {
         let gram = smaller_gram::<f32>(rows, products, observer)?;
         let dropped = products.enough() * products.enough() * gram.centered_trace;
-        let decomposition = Decomposition::of(gram, rank, true)?;
+        let decomposition = Decomposition::of(gram, rank, true, observer)?;
         if single_is_enough(&decomposition.eigen.values, dropped, (height, width), max_rank) {
             return Ok(decomposition);
         }
     }
-    Decomposition::of(smaller_gram::<f64>(rows, products, observer)?, rank, false)
+    Decomposition::of(smaller_gram::<f64>(rows, products, observer)?, rank, false, observer)
 }
 
 impl Decomposition {
-    fn of(gram: Gram, rank: usize, single: bool) -> Result<Self> {
+    fn of(gram: Gram, rank: usize, single: bool, observer: &dyn Observer) -> Result<Self> {
+        // One thread is fastest for a small order, and several gain little for a large one.
+        observer.leaves_cores_idle();
         let (trace, exponent) = (gram.trace, gram.exponent);
         let eigen = eigen::leading(gram.matrix, trace, rank)?;
         Ok(Decomposition { spectrum: unscale(&eigen.values, trace, exponent)?, eigen, exponent, single })

@@ -1,6 +1,8 @@
 //! Where a table's numbers are moved before they are multiplied: near zero mean, near magnitude one.
 
-use super::element::Element;
+use rayon::prelude::*;
+
+use super::element::{Element, stored_or_read};
 use super::kernel::InstructionSet;
 use super::loops::Survey;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +12,7 @@ use crate::tensor::Rows;
 /// Rows that the mean and the scale are taken from.
 const SAMPLE: usize = 1024;
 
-/// Rows that a scan of the whole table reads at a time.
+/// Rows that are summed up at a time.
 const BLOCK: usize = 64;
 
 /// The table is seen as `W * 2^exponent - 1 shift^T`.
@@ -27,14 +29,25 @@ impl<T: Element> Frame<T> {
     pub(super) fn sample(rows: &dyn Rows) -> Result<Self> {
         let (count, columns) = rows.shape();
         let sampled = count.min(SAMPLE);
-        let mut row = vec![T::ZERO; columns];
-        let mut sums = vec![0.0; columns];
-        let mut largest = T::ZERO;
-        for i in 0..sampled {
-            // In wide integers, where the product cannot overflow.
-            let at = (i as u128 * count as u128 / sampled as u128) as usize;
-            T::read(rows, at..at + 1, &mut row)?;
-            largest = InstructionSet::best().run(Survey { rows: &row, sums: &mut sums, largest });
+        // On all cores: of a table that is not in memory yet, these rows touch a good part.
+        let groups: Vec<usize> = (0..sampled).step_by(BLOCK).collect();
+        let groups = groups.into_par_iter().map(|first| {
+            let mut survey = (T::ZERO, vec![0.0; columns]);
+            let mut room = Vec::new();
+            for i in first..sampled.min(first + BLOCK) {
+                // In wide integers, where the product cannot overflow.
+                let at = (i as u128 * count as u128 / sampled as u128) as usize;
+                let rows = stored_or_read(rows, at..at + 1, &mut room)?;
+                survey.0 = InstructionSet::best().run(Survey { rows, sums: &mut survey.1, largest: survey.0 });
+            }
+            Ok(survey)
+        });
+        let groups: Vec<Result<(T, Vec<f64>)>> = groups.collect();
+        let (mut largest, mut sums) = (T::ZERO, vec![0.0; columns]);
+        for group in groups {
+            let (one, terms) = group?;
+            largest = largest.larger(one);
+            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
         }
         sums.iter_mut().for_each(|sum| *sum /= sampled as f64);
         Ok(Frame::new(largest.double(), &sums))

@@ -42,6 +42,11 @@ pub trait Rows: Sync {
     /// # Errors
     /// Where the rows cannot be read or decoded.
     fn read_f64(&self, rows: Range<usize>, out: &mut [f64]) -> Result<()>;
+
+    /// Rows `rows` where they stand, row-major, if they stand in memory as singles.
+    fn singles(&self, _rows: Range<usize>) -> Option<&[f32]> {
+        None
+    }
 }
 
 /// Writes rows `range` of `rows` to `out` as their readers get them: singles widened, unless the table needs doubles.
@@ -115,6 +120,11 @@ macro_rules! read_halves {
 impl Rows for MappedRows<'_> {
     fn shape(&self) -> (usize, usize) {
         (self.rows, self.columns)
+    }
+
+    fn singles(&self, rows: Range<usize>) -> Option<&[f32]> {
+        let stored = self.dtype == Dtype::F32 && cfg!(target_endian = "little");
+        stored.then(|| bytemuck::try_cast_slice(self.slice(&rows)).ok()).flatten()
     }
 
     fn precision(&self) -> Precision {

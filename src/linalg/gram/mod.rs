@@ -178,6 +178,8 @@ fn pack<T: Element, P: Packed<T>>(
     for start in range.clone().step_by(READ) {
         let end = range.end.min(start + READ);
         let scratch = &mut scratch[..(end - start) * columns];
+        // Also where they stand in memory: strips of their columns are then found in the cache, where rows of a mapping are
+        // far apart.
         T::read(rows, start..end, scratch)?;
         let Sums { columns: sums, squares } = &mut sums;
         if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums, squares }) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rankfold::checkpoint::Checkpoint;
 use rankfold::codec::{CODECS, Options};
-use rankfold::convert::{ConversionRequest, Prepared, Request, convert, restore};
+use rankfold::convert::{ConversionRequest, Request, compress, convert, restore};
 use rankfold::manifest::{verify, verify_source};
 use rankfold::observe::Silent;
 use rankfold::output::Replace;
@@ -68,9 +68,8 @@ pub(super) fn check_compression(scratch: &Scratch, source: &Path, method: &str, 
         stub: false,
         carrier: "loader".to_owned(),
     };
-    let Ok(prepared) = Prepared::new(&checkpoint, &request, &Silent) else { return };
     let out = scratch.path("out");
-    if prepared.run(&out, Replace::Never, &Silent).is_err() {
+    if compress(&checkpoint, &request, &out, Replace::Never, &Silent).is_err() {
         assert!(!out.exists(), "a failed compression leaves nothing");
         return;
     }
