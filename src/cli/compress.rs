@@ -18,12 +18,7 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
         terminal.warn(warning);
     }
     // The parser asks for an output unless nothing is to be written.
-    let output = args.output.as_deref().filter(|_| !args.dry_run);
-    if let Some(output) = output {
-        // Before minutes of computing, not after.
-        check_destination(output, replace(args.force))?;
-    }
-    let Some(output) = output else {
+    let Some(output) = args.output.as_deref().filter(|_| !args.dry_run) else {
         let prepared = Prepared::new(&checkpoint, &request, terminal)?;
         terminal.clear();
         if args.json {
@@ -33,6 +28,8 @@ pub(super) fn run(args: &CompressArgs, terminal: &Terminal) -> anyhow::Result<Ou
         }
         return Ok(Outcome::Done);
     };
+    // Before minutes of computing, not after.
+    check_destination(output, replace(args.force))?;
     let Finished { manifest, manifest_sha256 } =
         compress(&checkpoint, &request, output, replace(args.force), terminal)?;
     terminal.clear();
