@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::flush::begin_flush;
 use crate::error::{Error, Result};
 use crate::manifest::hex;
 use crate::observe::Observer;
@@ -18,7 +20,7 @@ const PIECE: usize = 1 << 18;
 /// # Errors
 /// [`crate::ErrorKind::Io`] where it cannot be read, [`crate::ErrorKind::Interrupted`].
 pub fn digest_file(path: &Path, observer: &dyn Observer) -> Result<(u64, String)> {
-    stream(path, observer, |_| Ok(()))
+    stream(path, observer, |_, _| Ok(()))
 }
 
 /// Copies `from` to the new file `to` (its parent directories are made), and gives length and SHA-256 of what was copied.
@@ -28,7 +30,11 @@ pub fn digest_file(path: &Path, observer: &dyn Observer) -> Result<(u64, String)
 /// [`crate::ErrorKind::Io`] where one cannot be read or the other not written, [`crate::ErrorKind::Interrupted`].
 pub fn copy_with_digest(from: &Path, to: &Path, observer: &dyn Observer) -> Result<(u64, String)> {
     let mut file = create(to)?;
-    stream(from, observer, |bytes| file.write_all(bytes).map_err(|error| Error::io("cannot write", to, error)))
+    stream(from, observer, |bytes, place| {
+        file.write_all(bytes).map_err(|error| Error::io("cannot write", to, error))?;
+        begin_flush(&file, place);
+        Ok(())
+    })
 }
 
 /// Writes the new file `path` (its parent directories are made) of the pieces that `each` gives to the function it gets, and
@@ -74,7 +80,12 @@ fn create(path: &Path) -> Result<File> {
     File::create_new(path).map_err(|error| Error::io("cannot create", path, error))
 }
 
-fn stream(path: &Path, observer: &dyn Observer, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<(u64, String)> {
+/// Gives all bytes of a file to `each`, with their places.
+fn stream(
+    path: &Path,
+    observer: &dyn Observer,
+    mut each: impl FnMut(&[u8], Range<u64>) -> Result<()>,
+) -> Result<(u64, String)> {
     let mut file = File::open(path).map_err(|error| Error::io("cannot open", path, error))?;
     let mut piece = vec![0; PIECE];
     let mut hasher = Sha256::new();
@@ -87,8 +98,9 @@ fn stream(path: &Path, observer: &dyn Observer, mut each: impl FnMut(&[u8]) -> R
         }
         let bytes = &piece[..read];
         hasher.update(bytes);
-        each(bytes)?;
-        length += read as u64;
+        let end = length + read as u64;
+        each(bytes, length..end)?;
+        length = end;
         observer.advance(read as u64);
     }
 }

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Contents, EncodedTable, Rewrite, Rewriter, WriteTensors, Written};
 use crate::manifest::hex;
 use crate::observe::Silent;
-use crate::output::digest_file;
+use crate::output::{begin_flush, digest_file};
 use crate::tensor::TensorMeta;
 
 /// Plans files from the one that is open.
@@ -151,7 +151,9 @@ impl Rewrite for Tables<'_> {
         let failed = |error| Error::io("cannot write", path, error);
         file.set_len(places.length).map_err(failed)?;
         for (at, kept) in places.kept {
+            let end = at + kept.len() as u64;
             file.write_all_at(&self.file[kept], at).map_err(failed)?;
+            begin_flush(&file, at..end);
         }
         for (entry, (meta, range)) in self.header.entries.iter().zip(&places.tensors) {
             let number = types::number(meta.dtype).unwrap_or_default();
@@ -198,7 +200,9 @@ impl WriteTensors for TableWriter {
         }
         digest.update(bytes);
         self.file.write_all_at(bytes, left.start).map_err(|error| Error::io("cannot write", &self.path, error))?;
-        left.start += bytes.len() as u64;
+        let end = left.start + bytes.len() as u64;
+        begin_flush(&self.file, left.start..end);
+        left.start = end;
         Ok(())
     }
 

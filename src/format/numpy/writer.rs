@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Contents, WriteTensors, Written, zip};
 use crate::manifest::hex;
 use crate::observe::Silent;
-use crate::output::digest_file;
+use crate::output::{begin_flush, digest_file};
 use crate::tensor::TensorMeta;
 
 /// A file that arrays are appended to.
@@ -44,7 +44,9 @@ impl Arrays {
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| Error::io("cannot write", &self.path, error))?;
-        self.position += bytes.len() as u64;
+        let end = self.position + bytes.len() as u64;
+        begin_flush(&self.file, self.position..end);
+        self.position = end;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{DataFile, WriteTensors, Written};
 use crate::manifest::hex;
 use crate::observe::Silent;
-use crate::output::digest_file;
+use crate::output::{begin_flush, digest_file};
 use crate::tensor::TensorMeta;
 
 /// Bytes that are read back at a time.
@@ -66,7 +66,9 @@ impl Writer {
                 Piece::Elements(_) => Ok(()),
             };
             written.map_err(|error| Error::io("cannot write", path, error))?;
-            at += piece.bytes();
+            let end = at + piece.bytes();
+            begin_flush(&model.1, at..end);
+            at = end;
         }
         let data = match layout.data_bytes {
             0 => None,
@@ -132,7 +134,11 @@ impl WriteTensors for Writer {
         let target = tensor.target;
         let Some((path, file, at)) = self.place(target) else { return Ok(()) };
         let (written, transposed) = match transposed {
-            None => (file.write_all_at(bytes, at + from), None),
+            None => {
+                let written = file.write_all_at(bytes, at + from);
+                begin_flush(file, at + from..at + end);
+                (written, None)
+            }
             Some(mut transposed) => (transposed.write(bytes, file, at), Some(transposed)),
         };
         written.map_err(|error| Error::io("cannot write", path, error))?;

@@ -7,26 +7,22 @@
 )]
 
 use std::fs::File;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 
 use super::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{WriteTensors, Written};
+use crate::output::begin_flush;
 
 /// Bytes that are written and digested at a time: they stay in the second-level cache in between.
 const PIECE: usize = 1 << 18;
 
 /// Bytes from which a second thread is worth waking.
 const PARALLEL: usize = 4 * PIECE;
-
-/// Pieces after which the disk is asked to begin with them.
-const FLUSHED: usize = 64;
 
 /// A file being written. Tensors come in any order, the pieces of each in theirs; several may be open at a time.
 ///
@@ -201,21 +197,14 @@ impl Lane {
                 file.write_all_at(piece, offset)?;
             }
             hasher.update(piece);
-            offset += piece.len() as u64;
-            if self.number == 0 && number % FLUSHED == FLUSHED - 1 {
-                begin_flush(file, offset);
+            let end = offset + piece.len() as u64;
+            if self.number == 0 {
+                begin_flush(file, offset..end);
             }
+            offset = end;
         }
         Ok(())
     }
-}
-
-/// Lets the disk begin with the [`FLUSHED`] pieces before `end`, so that the last flush finds little left to do.
-fn begin_flush(file: &File, end: u64) {
-    let length = (FLUSHED * PIECE) as u64;
-    // Linux starts to write back what it is told will not be needed; clean pages that it drops are read again at the
-    // cost of a disk access. Where the advice is not taken, everything is left to the last flush.
-    let _ = fadvise(file, end.saturating_sub(length), NonZeroU64::new(length), Advice::DontNeed);
 }
 
 /// The digest in lower-case hex.

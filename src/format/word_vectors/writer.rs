@@ -14,6 +14,7 @@ use super::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Contents, Vocabulary, WriteTensors, Written, matrix};
 use crate::manifest::hex;
+use crate::output::begin_flush;
 use crate::tensor::{Dtype, TensorMeta};
 
 /// Bytes of singles that one thread encodes at a time, and pieces of that size in flight.
@@ -107,7 +108,9 @@ impl<'c> TableWriter<'c> {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| Error::io("cannot write", &self.path, error))?;
         self.digest.update(bytes);
-        self.bytes += bytes.len() as u64;
+        let end = self.bytes + bytes.len() as u64;
+        begin_flush(&self.file, self.bytes..end);
+        self.bytes = end;
         Ok(())
     }
 
