@@ -36,6 +36,8 @@ pub use product::ProductQuantization;
 pub use transform::Transform;
 pub use weights::RowWeights;
 
+pub(crate) use rowwise::encode_rows;
+
 pub use crate::linalg::{Measured, Products, Split, Weighted};
 
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! Decodes every table of an output: a stock checkpoint of the original names, shapes and dtypes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use super::assembly::{self, Content, OutputShard};
 use super::{Finished, config};
 use crate::checkpoint::{Checkpoint, Config};
-use crate::codec::{self, Measured, PartSink};
+use crate::codec::{self, Measured, PartSink, encode_rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{EncodedTable, Rewrite};
 use crate::manifest::{
@@ -17,9 +18,6 @@ use crate::observe::Observer;
 use crate::output::{Replace, StagedDirectory, digest_file};
 use crate::stub;
 use crate::tensor::{Precision, Rows, Store, TensorMeta};
-
-/// Numbers that are decoded at a time.
-const BLOCK_VALUES: usize = 1 << 20;
 
 /// Restores the output of `compress` at `source` to the new directory `destination`.
 ///
@@ -297,51 +295,43 @@ impl Job<'_> {
     }
 }
 
-/// Streams the decoded rows in the dense dtype, and measures what rounding to it changed.
+/// Writes the decoded rows in the dense dtype, and measures what rounding to it changed.
 fn write_dense(
     rows: &dyn Rows,
     table: &TableRecord,
     sink: &mut dyn PartSink,
     observer: &dyn Observer,
 ) -> Result<Measured> {
-    match rows.precision() {
-        Precision::Single => write_rows(rows, table, sink, observer, |range, out| rows.read_f32(range, out)),
-        Precision::Double => write_rows(rows, table, sink, observer, |range, out| rows.read_f64(range, out)),
-    }
+    let columns = rows.shape().1;
+    let decode = |range: Range<usize>| match rows.precision() {
+        Precision::Single => {
+            let mut values = vec![0.0f32; range.len() * columns];
+            rows.read_f32(range.clone(), &mut values)?;
+            round(values, table, range.start, columns)
+        }
+        Precision::Double => {
+            let mut values = vec![0.0f64; range.len() * columns];
+            rows.read_f64(range.clone(), &mut values)?;
+            round(values, table, range.start, columns)
+        }
+    };
+    encode_rows(rows, &decode, &mut |bytes| sink.write(0, bytes), observer)
 }
 
-fn write_rows<T: Store + Default + Into<f64>>(
-    rows: &dyn Rows,
+/// The bytes of rows from row `first` on.
+fn round<T: Store + Into<f64>>(
+    mut values: Vec<T>,
     table: &TableRecord,
-    sink: &mut dyn PartSink,
-    observer: &dyn Observer,
-    mut read: impl FnMut(std::ops::Range<usize>, &mut [T]) -> Result<()>,
-) -> Result<Measured> {
-    let (count, columns) = rows.shape();
-    let block = (BLOCK_VALUES / columns.max(1)).max(1);
-    let mut total = Measured::default();
-    let mut bytes = Vec::new();
-    for start in (0..count).step_by(block) {
-        observer.check()?;
-        let range = start..count.min(start + block);
-        let mut values = vec![T::default(); range.len() * columns];
-        read(range, &mut values)?;
-        let exact: Vec<f64> = values.iter().map(|&value| value.into()).collect();
-        bytes.clear();
-        T::store(&mut values, table.dtype, &mut bytes).map_err(|overflow| {
-            Error::new(ErrorKind::NonFinite, "a decoded value leaves the range of the table's dtype")
-                .tensor(&table.name)
-                .expected(format!("a finite {}", table.dtype))
-                .found(format!("{} in row {}", overflow.value, start + overflow.index / columns))
-        })?;
-        for (exact, &stored) in exact.iter().zip(&values) {
-            let (stored, difference) = (stored.into(), exact - stored.into());
-            total.squared_norm += stored * stored;
-            total.squared_error += difference * difference;
-            total.max_absolute_error = total.max_absolute_error.max(difference.abs());
-        }
-        sink.write(0, &bytes)?;
-        observer.advance(bytes.len() as u64);
-    }
-    Ok(total)
+    first: usize,
+    columns: usize,
+) -> Result<(Vec<u8>, Measured)> {
+    let exact = values.clone();
+    let mut bytes = Vec::with_capacity(values.len() * table.dtype.bytes());
+    T::store(&mut values, table.dtype, &mut bytes).map_err(|overflow| {
+        Error::new(ErrorKind::NonFinite, "a decoded value leaves the range of the table's dtype")
+            .tensor(&table.name)
+            .expected(format!("a finite {}", table.dtype))
+            .found(format!("{} in row {}", overflow.value, first + overflow.index / columns))
+    })?;
+    Ok((bytes, Measured::of_rows(&values, &exact, columns, |_| None)))
 }
