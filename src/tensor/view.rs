@@ -179,3 +179,24 @@ impl Rows for MappedRows<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_aligned_singles_stand_in_memory_and_they_are_what_is_read() {
+        let words: Vec<f32> = (0u8..13).map(|i| f32::from(i) - 0.5).collect();
+        let bytes: &[u8] = bytemuck::cast_slice(&words);
+        let cases = [(0, Dtype::F32), (1, Dtype::F32), (2, Dtype::F32), (4, Dtype::F32)];
+        for (offset, dtype) in cases.into_iter().chain([Dtype::F16, Dtype::BF16, Dtype::F64].map(|dtype| (0, dtype))) {
+            let rows = MappedRows::new(&bytes[offset..][..2 * 3 * dtype.bytes()], dtype, 2, 3).unwrap();
+            let stored = rows.singles(1..2);
+            let expected = dtype == Dtype::F32 && offset % 4 == 0 && cfg!(target_endian = "little");
+            assert_eq!(stored.is_some(), expected, "{dtype:?} at {offset}");
+            let mut read = [0.0; 3];
+            rows.read_f32(1..2, &mut read).unwrap();
+            assert!(stored.is_none_or(|stored| stored == read), "{dtype:?} at {offset}");
+        }
+    }
+}
