@@ -56,14 +56,8 @@ pub(super) fn leading(diagonal: &[f64], below: &[f64], rank: usize, parallel: Pa
     let (mut upper, mut lower) = (diagonal[..middle].to_vec(), diagonal[middle..].to_vec());
     upper[middle - 1] -= coupling.abs();
     lower[0] -= coupling.abs();
-    let first = || whole(&upper, &below[..middle - 1], true, parallel);
-    let second = || whole(&lower, &below[middle..order - 1], true, parallel);
-    // Beside each other where each takes one thread. Where `faer` takes all for either, memory for both would be too much.
-    let (first, second) = match parallel {
-        Par::Seq => rayon::join(first, second),
-        Par::Rayon(_) => (first(), second()),
-    };
-    let ((mut poles, upper), (lower_values, lower)) = (first?, second?);
+    let (mut poles, upper) = whole(&upper, &below[..middle - 1], true, parallel)?;
+    let (lower_values, lower) = whole(&lower, &below[middle..order - 1], true, parallel)?;
     poles.extend(lower_values);
     let sign = coupling.signum();
     let last = (0..middle).map(|j| upper[(middle - 1, j)]);

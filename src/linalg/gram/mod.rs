@@ -132,7 +132,6 @@ fn accumulate_packed<T: Element, P: Packed<T>>(
         }
         blocks(matrix.as_mut(), P::GROUP * P::WIDTH)
             .into_par_iter()
-            .with_max_len(1)
             .for_each(|block| block.add_products(&packed, chunk.len()));
     }
     for (j, &square) in sums.squares.iter().enumerate() {
