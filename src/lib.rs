@@ -35,6 +35,7 @@ pub mod manifest;
 pub mod observe;
 pub mod output;
 pub mod plan;
+mod random;
 pub mod report;
 pub mod schedule;
 pub mod stub;

@@ -144,6 +144,7 @@ pub(crate) enum SplitArg {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ProductsArg {
     Single,
+    Int16,
     Bf16x2,
 }
 
@@ -151,6 +152,7 @@ impl From<ProductsArg> for Products {
     fn from(products: ProductsArg) -> Self {
         match products {
             ProductsArg::Single => Products::Single,
+            ProductsArg::Int16 => Products::Int16,
             ProductsArg::Bf16x2 => Products::Bf16x2,
         }
     }

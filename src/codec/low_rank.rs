@@ -63,21 +63,20 @@ impl Codec for LowRank {
         let (height, width) = table.rows.shape();
         let stored = options.dtype.unwrap_or(table.dtype);
         let largest = largest_saving_rank(height, width, table.dtype, stored);
-        let (ranks, max_rank) = match demand {
+        let (ranks, max_rank, products) = match demand {
             Demand::Ladder => {
                 // Refuses a table that no rank saves bytes of.
                 check_rank(largest.max(1), height, width, table.dtype, stored)?;
-                (1..=largest, largest)
+                (1..=largest, largest, options.products.of_spectrum())
             }
             Demand::Only(setting) => {
                 let rank = rank_of(setting)?;
-                (rank..=rank, rank)
+                (rank..=rank, rank, options.products)
             }
         };
         let weights = options.weights_of(height)?;
         let weighted = WeightedRows::new(table.rows, weights.as_deref());
-        let factorization =
-            linalg::factorize(&weighted, Some(max_rank), options.products, observer)?.of_weighted(weights);
+        let factorization = linalg::factorize(&weighted, Some(max_rank), products, observer)?.of_weighted(weights);
         let spectrum = factorization.spectrum();
         let tails = spectrum.squared_errors();
         let points = ranks

@@ -18,7 +18,6 @@ mod measure;
 pub mod packed;
 mod part;
 mod product;
-pub(crate) mod random;
 mod rowwise;
 mod scale;
 mod transform;

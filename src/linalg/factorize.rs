@@ -16,10 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
 
+/// What has to be dropped for each energy that was rounded off and averaged out over independent rows, so that the error of a
+/// pair is above the optimum by a ten-millionth of it at most; see "Precision" in `docs/methods.md`.
+const ROUNDED_OFF: f64 = 2e7;
+
 /// Rows that the wide case projects at a time.
 const BLOCK: usize = 256;
 
-/// The singular values and the leading singular vectors of a table.
+/// Singular values and the leading singular vectors of a table.
 pub struct Factorization {
     shape: (usize, usize),
     spectrum: Spectrum,
@@ -50,14 +54,17 @@ enum Basis {
 /// holds no finite number, or where the squared norm leaves the range of a double;
 /// [`ErrorKind::Interrupted`] where the observer says so.
 pub fn spectrum(rows: &dyn Rows, observer: &dyn Observer) -> Result<Spectrum> {
-    Ok(decompose(rows, None, 0, Products::default(), observer)?.spectrum)
+    Ok(decompose(rows, None, 0, Products::default().of_spectrum(), observer)?.spectrum)
 }
 
-/// The singular values and the singular vectors for every rank up to `max_rank`, or up to `min(V, d)`.
+/// The singular values and the singular vectors for every rank up to `max_rank`, or up to `min(V, d)`; where `max_rank` is a
+/// small part of that, no other singular values than those.
 ///
 /// The Gram matrix is computed with products of singles, as `products` says, unless the table holds doubles, has fewer
 /// than 2,048 rows and columns, or unless what rank `max_rank` drops (at most the largest rank whose factors are smaller
-/// than the table) is below 1e-2 of the norm, 2e-2 for [`Products::Bf16x2`]: then with products of doubles.
+/// than the table) is below 1e-2 of the norm, 2e-2 for [`Products::Bf16x2`]: then with products of doubles. With
+/// [`Products::Int16`], where what is dropped does not stand out from what was rounded off, with those of
+/// [`Products::Single`] before.
 ///
 /// # Errors
 /// Those of [`spectrum`]; [`ErrorKind::Request`] for products that this machine does not have.
@@ -71,7 +78,8 @@ pub fn factorize(
     let smaller = height.min(width);
     let rank = max_rank.map_or(smaller, |rank| rank.min(smaller));
     let products = products.of_table(shape)?;
-    let Decomposition { spectrum, eigen, exponent, single } = decompose(rows, max_rank, rank, products, observer)?;
+    let Decomposition { spectrum, eigen, exponent, products: used, .. } =
+        decompose(rows, max_rank, rank, products, observer)?;
     let mut vectors = eigen.vectors;
     let basis = if height >= width {
         orient(&mut vectors, width, None);
@@ -88,9 +96,10 @@ pub fn factorize(
         exponent,
         basis,
         weights: None,
-        products,
+        // Where the Gram matrix took others than were asked for, what is left for singles does not depend on which.
+        products: used.unwrap_or(products.of_spectrum()),
         precision: rows.precision(),
-        single,
+        single: used.is_some(),
     })
 }
 
@@ -99,9 +108,12 @@ struct Decomposition {
     spectrum: Spectrum,
     /// With as many eigenvectors as were asked for.
     eigen: Eigen,
+    /// The sum of the eigenvalues that are not in it.
+    rest: f64,
     /// Of the scale.
     exponent: i32,
-    single: bool,
+    /// What products of singles were computed with, if they were enough.
+    products: Option<Products>,
 }
 
 fn decompose(
@@ -115,23 +127,37 @@ fn decompose(
     check_entries(rows)?;
     // The Gram matrix of a smaller table is cheap, so it is computed with doubles.
     if rows.precision() == Precision::Single && height.max(width) >= MANY {
-        let gram = smaller_gram::<f32>(rows, products, observer)?;
-        let dropped = products.enough() * products.enough() * gram.centered_trace;
-        let decomposition = Decomposition::of(gram, rank, true, observer)?;
-        if single_is_enough(&decomposition.eigen.values, dropped, (height, width), max_rank) {
-            return Ok(decomposition);
+        // Ranks from here on store more than the table, so nobody asks for them.
+        let useful = (height as u128 * width as u128 / (height as u128 + width as u128)) as usize;
+        let largest = max_rank.unwrap_or(useful).min(useful).max(1);
+        for products in products.attempts() {
+            let gram = smaller_gram::<f32>(rows, products, observer)?;
+            let independent = largest as f64 / height.max(width) as f64;
+            let dropped = (products.enough() * products.enough() * gram.centered_trace)
+                .max(ROUNDED_OFF * independent * gram.rounded_off);
+            let decomposition = Decomposition::of(gram, rank, Some(products), observer)?;
+            if largest >= height.min(width) || decomposition.drops(largest, dropped) {
+                return Ok(decomposition);
+            }
         }
     }
-    Decomposition::of(smaller_gram::<f64>(rows, products, observer)?, rank, false, observer)
+    Decomposition::of(smaller_gram::<f64>(rows, products, observer)?, rank, None, observer)
 }
 
 impl Decomposition {
-    fn of(gram: Gram, rank: usize, single: bool, observer: &dyn Observer) -> Result<Self> {
+    fn of(gram: Gram, rank: usize, products: Option<Products>, observer: &dyn Observer) -> Result<Self> {
         // One thread is fastest for a small order, and several gain little for a large one.
         observer.leaves_cores_idle();
-        let (trace, exponent) = (gram.trace, gram.exponent);
+        let (order, trace, exponent) = (gram.matrix.nrows(), gram.trace, gram.exponent);
         let eigen = eigen::leading(gram.matrix, trace, rank)?;
-        Ok(Decomposition { spectrum: unscale(&eigen.values, trace, exponent)?, eigen, exponent, single })
+        let rest = if eigen.values.len() == order { 0.0 } else { trace - eigen.values.iter().sum::<f64>() };
+        let rest = rest.max(0.0);
+        Ok(Decomposition { spectrum: unscale(&eigen.values, rest, trace, exponent)?, eigen, rest, exponent, products })
+    }
+
+    /// Whether rank `rank` drops at least `bound`, and so stands out from the rounding.
+    fn drops(&self, rank: usize, bound: f64) -> bool {
+        bound == 0.0 || self.eigen.values.iter().skip(rank).rev().fold(self.rest, |sum, value| sum + value) >= bound
     }
 }
 
@@ -154,27 +180,16 @@ fn smaller_gram<T: Element>(rows: &dyn Rows, products: Products, observer: &dyn 
     }
 }
 
-/// Whether what is dropped is at least `bound`, and so stands out from the rounding; see [`Products::enough`].
-fn single_is_enough(values: &[f64], bound: f64, (height, width): (usize, usize), max_rank: Option<usize>) -> bool {
-    // Ranks from here on store more than the table, so nobody asks for them.
-    let useful = (height as u128 * width as u128 / (height as u128 + width as u128)) as usize;
-    let rank = max_rank.unwrap_or(useful).min(useful).max(1);
-    if bound == 0.0 || rank >= values.len() {
-        return true;
-    }
-    let dropped: f64 = values.iter().skip(rank).rev().sum();
-    dropped >= bound
-}
-
 /// Eigenvalues of the scaled table as squared singular values of the table.
-fn unscale(values: &[f64], trace: f64, exponent: i32) -> Result<Spectrum> {
+fn unscale(values: &[f64], rest: f64, trace: f64, exponent: i32) -> Result<Spectrum> {
     // In two steps, since the square of the scale may have no double.
     let back = power_of_two(-exponent);
     let squared_norm = trace.max(0.0) * back * back;
     if !squared_norm.is_finite() || (squared_norm == 0.0 && trace > 0.0) {
         return Err(Error::new(ErrorKind::NonFinite, "the squared norm of the table leaves the range of a double"));
     }
-    Ok(Spectrum { energies: values.iter().map(|value| value * back * back).collect(), squared_norm })
+    let energies = values.iter().map(|value| value * back * back).collect();
+    Ok(Spectrum { energies, rest: rest * back * back, squared_norm })
 }
 
 /// `U^T W 2^exponent`, `[rank, d]`, in doubles.
@@ -229,7 +244,7 @@ impl Factorization {
         self.shape
     }
 
-    /// The squared singular values, all of them.
+    /// The squared singular values: all of them, or those up to [`Factorization::max_rank`] and the sum of the others.
     pub fn spectrum(&self) -> &Spectrum {
         &self.spectrum
     }
@@ -317,7 +332,7 @@ impl Factorization {
     pub(super) fn powers(&self, rank: usize, split: Split, exponent: i32) -> (Vec<f64>, Vec<f64>) {
         let largest = self.spectrum.energies.first().copied().unwrap_or(0.0);
         // Eigenvalues below this are rounding; their inverses would blow it up.
-        let floor = 4.0 * self.spectrum.energies.len() as f64 * f64::EPSILON * largest;
+        let floor = 4.0 * self.shape.0.min(self.shape.1) as f64 * f64::EPSILON * largest;
         // In halves of a power.
         let (on_left, on_right) = match split {
             Split::Balanced => (1, 1),

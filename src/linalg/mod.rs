@@ -14,6 +14,9 @@
 //! computed again with products of doubles, and A and the error as well. Doubles go down to about `rho = 1e-7`; below
 //! that, stored factors of singles have a larger error of their own, `2e-7`.
 //!
+//! Where a rank is given, [`Products::Int16`] make the Gram matrix of whole numbers: how little may then be dropped follows from
+//! what was rounded off, and products of singles take over below that.
+//!
 //! On a processor with a matrix unit, products of singles are three of numbers of 8 bits each ([`Products::Bf16x2`]).
 //! There `e` is about 2.3e-8, the bound for `rho` is 2e-2, and what the products leave out of the diagonal, where it is
 //! never negative, is put right by sums of squares in doubles. Tables of fewer than 2,048 rows and columns do without.
@@ -23,7 +26,7 @@
 //!
 //! # What is promised of the bits
 //! The result does not depend on the number of threads: all sums have a fixed order. [`Products::Single`] gives the same
-//! bits with AVX-512, AVX2 and plain Rust, [`Products::Bf16x2`] others; the eigendecomposition is `faer`'s in part, whose
+//! bits with AVX-512, AVX2 and plain Rust, as [`Products::Int16`] does, each others, and [`Products::Bf16x2`] others again; the eigendecomposition is `faer`'s in part, whose
 //! bits may differ between processors.
 //!
 //! # Memory
@@ -39,6 +42,7 @@ mod encode;
 mod factorize;
 mod frame;
 mod gram;
+mod int16;
 mod kernel;
 mod loops;
 mod measured;

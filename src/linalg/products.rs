@@ -1,6 +1,7 @@
 //! Which instructions multiply singles.
 
 use super::amx::Unit;
+use super::kernel::InstructionSet;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows or columns of a table from which on the rounding of products averages out.
@@ -11,6 +12,9 @@ pub(super) const MANY: usize = 2048;
 pub enum Products {
     /// As singles, by fused multiply-adds: products have the same bits on every processor.
     Single,
+    /// For the Gram matrix as whole numbers of 13 bits, in 16, whose products are added up without rounding in 32; for the rest as
+    /// [`Products::Single`]. They have the same bits on every processor, and are faster where AVX2 computes them.
+    Int16,
     /// As three products of halves in bfloat16, on the matrix unit of processors that have one (AMX). The name is that of
     /// oneMKL's mode of computation.
     Bf16x2,
@@ -19,7 +23,11 @@ pub enum Products {
 /// The fastest of this processor.
 impl Default for Products {
     fn default() -> Self {
-        if Unit::find().is_some() { Products::Bf16x2 } else { Products::Single }
+        match Unit::find() {
+            Some(_) => Products::Bf16x2,
+            None if InstructionSet::best().adds_whole_products() => Products::Int16,
+            None => Products::Single,
+        }
     }
 }
 
@@ -28,6 +36,7 @@ impl Products {
     pub fn name(self) -> &'static str {
         match self {
             Products::Single => "single",
+            Products::Int16 => "int16",
             Products::Bf16x2 => "bf16x2",
         }
     }
@@ -35,7 +44,7 @@ impl Products {
     /// The unit that computes them, unless vector instructions do.
     pub(super) fn unit(self) -> Option<Unit> {
         match self {
-            Products::Single => None,
+            Products::Single | Products::Int16 => None,
             Products::Bf16x2 => Unit::find(),
         }
     }
@@ -60,8 +69,19 @@ impl Products {
     /// 2.3e-8, the excess over the optimum is about `(e / rho^2)^2`: 2e-9 and 3e-9 at these bounds.
     pub(super) fn enough(self) -> f64 {
         match self {
-            Products::Single => 1e-2,
+            Products::Single | Products::Int16 => 1e-2,
             Products::Bf16x2 => 2e-2,
         }
+    }
+
+    /// These products, and what the Gram matrix is computed with where they do not do, before doubles.
+    pub(super) fn attempts(self) -> impl Iterator<Item = Products> {
+        [self].into_iter().chain((self == Products::Int16).then_some(Products::Single))
+    }
+
+    /// These products where singular values are what is asked for: not whole numbers, whose rounding moves each of them by
+    /// more than it moves the error of a pair, where its square counts.
+    pub(crate) fn of_spectrum(self) -> Self {
+        if self == Products::Int16 { Products::Single } else { self }
     }
 }

@@ -228,8 +228,8 @@ pub struct TableRecord {
     pub flops_per_token: u64,
     /// Errors against the source, measured on the bytes written; of a retrained table, how far training moved it.
     pub errors: Errors,
-    /// How products of singles were computed on the way to the parts, such as `bf16x2`, where their bytes depend on a unit
-    /// that not every processor has.
+    /// How products of singles were computed on the way to the parts, `int16` or `bf16x2`, where not as singles: the bytes are
+    /// then others.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub products: Option<String>,
     /// The other methods, the least error first, where the best of them was asked for.

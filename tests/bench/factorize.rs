@@ -3,7 +3,7 @@
 //! Prints one JSON line a run: seconds of the whole and of its two passes over the table, and the rates of the passes in
 //! GF/s with symmetric work counted once. `tests/bench/factorize.py` makes the tables, runs this in turns with the other
 //! routes, and compares. With a sixth argument, writes A and B transposed to `ARGUMENT.a` and `ARGUMENT.b` after the timed
-//! runs. `PRODUCTS=single` keeps it from the matrix unit.
+//! runs. `PRODUCTS=single` keeps it from whole numbers and from the matrix unit.
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -131,7 +131,8 @@ const SHAPES: [(usize, usize); 18] = [
 
 /// All that this machine has.
 fn products() -> impl Iterator<Item = Products> {
-    [Products::Single].into_iter().chain(Some(Products::default()).filter(|&products| products != Products::Single))
+    let unit = Some(Products::Bf16x2).filter(|&products| products == Products::default());
+    [Products::Single, Products::Int16].into_iter().chain(unit)
 }
 
 #[test]
@@ -157,12 +158,58 @@ fn products_of_singles_find_factors_within_a_millionth_of_the_optimum() {
 }
 
 #[test]
+fn products_find_the_optimum_of_tables_of_few_values_of_unlike_scales_and_with_large_rows() {
+    type Entry = fn(usize, usize) -> f64;
+    let falling: Entry = |i, j| noise(i, j) * (1.0 + j as f64).powf(-0.35);
+    let tables: [(&str, Entry); 8] = [
+        ("three values a column", |i, j| {
+            [0.0, 1.0, 0.37][(noise(i, j).abs() * 1e6) as usize % 3] * (1.0 + (j % 7) as f64)
+        }),
+        ("equal rows", |i, j| noise(i % 90, j)),
+        ("a large row", |i, j| noise(i, j) * if i == 777 { 1e4 } else { 1.0 }),
+        ("a row that is larger", |i, j| noise(i, j) * if i == 777 { 100.0 } else { 1.0 }),
+        ("rows that are larger", |i, j| noise(i, j) * if i < 128 { 40.0 } else { 1.0 }),
+        ("columns of unlike scales", |i, j| noise(i, j) * 10f64.powi(-(j as i32 % 12))),
+        ("a mean", |i, j| noise(i, j) + 300.0),
+        ("columns without numbers", |i, j| if j % 3 == 0 { 0.0 } else { noise(i, j) }),
+    ];
+    for (name, entry) in tables.into_iter().chain([("falling", falling)]) {
+        let table = Table::singles(2500, 96, entry);
+        let energies = energies(&table);
+        for rank in [1, 9, 40] {
+            let optimum = energies[rank..].iter().sum::<f64>().sqrt();
+            for products in products() {
+                let stored = encode_by(products, &table, rank, Split::Balanced, Precision::Single);
+                let excess = (table.dense() - &stored.left * &stored.right).norm() / optimum - 1.0;
+                // What storing singles costs, of the norm.
+                let floor = 2e-7 * energies.iter().sum::<f64>().sqrt() / optimum;
+                assert!(excess <= 1e-6 + floor * floor, "{name}, {products:?}, rank {rank}: {excess:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_numbers_are_multiplied_again_as_singles_where_too_little_is_dropped() {
+    let table = Table::singles(2500, 96, |i, j| noise(i, 1) * noise(2, j) + 0.006 * noise(i, j));
+    let used = |rank: usize| {
+        let pair = Pair { rank, split: Split::Balanced, stored: Precision::Single };
+        linalg::factorize(&table.rows(), Some(rank), Products::Int16, &Silent).unwrap().products(&pair)
+    };
+    assert_eq!((used(1), used(80)), (Some(Products::Single), Some(Products::Single)));
+    let table = Table::singles(2500, 96, noise);
+    let pair = Pair { rank: 9, split: Split::Balanced, stored: Precision::Single };
+    let found = linalg::factorize(&table.rows(), Some(9), Products::Int16, &Silent).unwrap();
+    assert_eq!(found.products(&pair), Some(Products::Int16));
+}
+
+#[test]
 fn products_that_the_machine_does_not_have_are_refused() {
     let table = Table::singles(2100, 10, noise);
     let found = linalg::factorize(&table.rows(), None, Products::Bf16x2, &Silent);
     match Products::default() {
         Products::Bf16x2 => assert!(found.is_ok()),
-        Products::Single => assert_eq!(found.err().unwrap().kind(), ErrorKind::Request),
+        _ => assert_eq!(found.err().unwrap().kind(), ErrorKind::Request),
     }
 }
 

@@ -194,16 +194,16 @@ fn the_gaussian_bound_is_that_of_bisecting_the_water_level() {
     for energies in [vec![1.0; 5], vec![9.0, 4.0, 1.0, 0.25], (1..100).map(|i| 1.0 / f64::from(i * i)).collect()] {
         let squared_norm = energies.iter().sum();
         let columns = energies.len();
-        let spectrum = Spectrum { energies: energies.clone(), squared_norm };
+        let spectrum = Spectrum { energies: energies.clone(), rest: 0.0, squared_norm };
         for bits in [0.01, 0.3, 1.0, 2.5, 8.0] {
             let (found, expected) = (spectrum.gaussian_bound(columns, bits), bound_of(&energies, columns, bits));
             assert!((found / expected - 1.0).abs() < 1e-9, "{columns} at {bits}: {found} instead of {expected}");
         }
         assert_eq!(spectrum.gaussian_bound(columns, 0.0), 1.0);
     }
-    let flat = Spectrum { energies: vec![2.0; 4], squared_norm: 8.0 };
+    let flat = Spectrum { energies: vec![2.0; 4], rest: 0.0, squared_norm: 8.0 };
     assert!((flat.gaussian_bound(4, 3.0) - 0.125).abs() < 1e-15, "2^-R for a white source");
-    let zeros = Spectrum { energies: vec![0.0; 4], squared_norm: 0.0 };
+    let zeros = Spectrum { energies: vec![0.0; 4], rest: 0.0, squared_norm: 0.0 };
     assert_eq!(zeros.gaussian_bound(4, 1.0), 0.0);
 }
 

@@ -23,7 +23,7 @@ from safetensors import safe_open
 ROUNDING = {"F64": 1e-12, "F32": 1e-6, "F16": 1e-3}
 # How far two computations of one error may lie apart: of a sum over the table, by the products that the manifest names,
 # and of a single entry (which the program computes in single precision), the latter relative to the table's largest entry.
-AGREEMENT = {None: 1e-9, "bf16x2": 1e-8}
+AGREEMENT = {None: 1e-9, "int16": 1e-9, "bf16x2": 1e-8}
 ENTRY_AGREEMENT = 1e-6
 WRITTEN_ANEW = {"config.json", "rankfold.json", "SHA256SUMS"}
 

@@ -12,10 +12,10 @@ use rayon::prelude::*;
 use super::grid::{Grid, Sample};
 use super::{Setup, Variant};
 use crate::codec::Measured;
-use crate::codec::random::Normal;
 use crate::error::Result;
 use crate::linalg::{Chunk, Factorization, Map, Moments, largest_row_norm, solve_positive, sweep};
 use crate::observe::Observer;
+use crate::random::Normal;
 use crate::tensor::Rows;
 
 /// Rows whose entries of L choose the grids; the ends of the range count beside them.

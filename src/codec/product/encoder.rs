@@ -12,11 +12,11 @@ use super::decoder::{Books, back};
 use super::kmeans::{Centroids, Points, improve, start};
 use super::training::{SAMPLE_ROWS, rotate};
 use super::{Codebooks, NORM_LEVELS, Sample, Setup};
-use crate::codec::random::Random;
 use crate::codec::{Measured, PartSink, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{self, Map, Products, read_scaled};
 use crate::observe::Observer;
+use crate::random::Random;
 use crate::tensor::{Dtype, Rows, Store};
 
 /// Rows that one task encodes.

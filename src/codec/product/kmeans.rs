@@ -6,8 +6,8 @@
     reason = "an encoder: centroids and points are numbered by itself; measured"
 )]
 
-use crate::codec::random::Random;
 use crate::linalg::{InstructionSet, Work};
+use crate::random::Random;
 
 /// Centroids that a point is compared with at a time, one to a lane of the vector instructions.
 const LANES: usize = 16;

@@ -15,10 +15,10 @@ use rayon::prelude::*;
 
 use super::Setup;
 use super::kmeans::{Centroids, Points, improve, start};
-use crate::codec::random::Random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{Map, Moments, read_scaled};
 use crate::observe::Observer;
+use crate::random::Random;
 use crate::tensor::Rows;
 
 /// The most rows that a sample has.

@@ -4,6 +4,7 @@
 //! Products of singles are summed within a chunk of rows, and chunks in doubles, always in the order of the rows: the
 //! result does not depend on the number of threads.
 
+mod pairs;
 mod panels;
 mod steps;
 
@@ -21,6 +22,7 @@ use super::products::Products;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
 use crate::tensor::{Precision, Rows};
+use pairs::PackedPairs;
 use panels::PackedPanels;
 use steps::PackedSteps;
 
@@ -37,6 +39,9 @@ pub(super) struct Gram {
     pub(super) trace: f64,
     /// Trace before the mean is added back: the size of what the products' rounding is relative to.
     pub(super) centered_trace: f64,
+    /// The energy of what was rounded off the numbers before they were multiplied, if anything was; that of rows with more
+    /// energy than others counts as much more.
+    pub(super) rounded_off: f64,
 }
 
 /// Computes the Gram matrix in the arithmetic `T`, in `products` where that is of singles.
@@ -58,11 +63,17 @@ trait Packed<T>: Sync {
     /// What a slab consists of.
     type Unit: Send;
 
+    /// What is needed for every slab beside its rows.
+    type Aid: Sync;
+
     /// Columns of a panel.
     const WIDTH: usize;
 
     /// Rows of a slab.
     const SLAB: usize;
+
+    /// Rows that are put at a time: [`READ`], or a whole slab.
+    const AT_ONCE: usize;
 
     /// Rows that are packed at a time and whose products are summed before they are added to the doubles; whole slabs.
     const CHUNK: usize;
@@ -74,11 +85,12 @@ trait Packed<T>: Sync {
     /// to be summed up beside them.
     const DIAGONAL: bool;
 
-    /// All slabs, and the units of each.
-    fn slabs(&mut self) -> (&mut [Self::Unit], usize);
+    /// All slabs, the units of each, and what is needed beside.
+    fn slabs(&mut self) -> (&mut [Self::Unit], usize, &Self::Aid);
 
-    /// Writes [`READ`] rows or less to a slab, in which `first` is the index of the first of them.
-    fn put(rows: &[T], columns: usize, first: usize, slab: &mut [Self::Unit]);
+    /// Writes rows, `AT_ONCE` or less, to a slab; `first` is the index in the table of the first of them. Returns the energy of
+    /// what is rounded off, as expected, where numbers are rounded to the same units as others are.
+    fn put(rows: &[T], columns: usize, first: usize, aid: &Self::Aid, slab: &mut [Self::Unit]) -> f64;
 
     /// Adds the products of the columns of panels with those of other panels, over the first `depth` rows of the chunk, to a
     /// square for each pair: `[left panels, GROUP, WIDTH, WIDTH]`. Where the right panel comes before the left one,
@@ -92,11 +104,12 @@ fn accumulate<T: Element>(
     products: Products,
     observer: &dyn Observer,
 ) -> Result<Option<Gram>> {
-    match products.unit() {
-        Some(unit) if T::PRECISION == Precision::Single => {
-            accumulate_packed(PackedSteps::new(unit, rows.shape()), rows, frame, observer)
-        }
-        _ => accumulate_packed(PackedPanels::new(rows.shape()), rows, frame, observer),
+    let shape = rows.shape();
+    match (products, products.unit()) {
+        _ if T::PRECISION == Precision::Double => accumulate_packed(PackedPanels::new(shape), rows, frame, observer),
+        (_, Some(unit)) => accumulate_packed(PackedSteps::new(unit, shape), rows, frame, observer),
+        (Products::Int16, _) => accumulate_packed(PackedPairs::new(shape), rows, frame, observer),
+        _ => accumulate_packed(PackedPanels::new(shape), rows, frame, observer),
     }
 }
 
@@ -114,14 +127,14 @@ fn accumulate_packed<T: Element, P: Packed<T>>(
         observer.check()?;
         let chunk = start..count.min(start + P::CHUNK);
         observer.advance((chunk.len() * columns) as u64);
-        let (slabs, units) = packed.slabs();
+        let (slabs, units, aid) = packed.slabs();
         let slabs = slabs
             .par_chunks_mut(units)
             .take(chunk.len().div_ceil(P::SLAB))
             .enumerate()
             .map(|(index, slab)| {
                 let first = chunk.start + index * P::SLAB;
-                pack::<T, P>(rows, first..chunk.end.min(first + P::SLAB), frame, slab)
+                pack::<T, P>(rows, first..chunk.end.min(first + P::SLAB), frame, aid, slab)
             })
             .collect::<Vec<_>>();
         for slab in slabs {
@@ -140,7 +153,8 @@ fn accumulate_packed<T: Element, P: Packed<T>>(
     let centered_trace = trace(&matrix);
     restore_mean(&mut matrix, frame, &sums.columns, count as f64);
     let trace = trace(&matrix);
-    Ok(Some(Gram { matrix, exponent: frame.exponent, trace, centered_trace }))
+    let rounded_off = if sums.rounded_off > 0.0 { sums.rounded_off * count as f64 / centered_trace } else { 0.0 };
+    Ok(Some(Gram { matrix, exponent: frame.exponent, trace, centered_trace, rounded_off }))
 }
 
 /// Sums over the columns of framed numbers.
@@ -148,17 +162,21 @@ struct Sums {
     columns: Vec<f64>,
     /// Of the squares, if they are wanted.
     squares: Vec<f64>,
+    /// Of the squares of what is rounded off, as expected, times the energy of a row it was rounded off, on average over a slab.
+    rounded_off: f64,
 }
 
 impl Sums {
     fn new(columns: usize, squares: bool) -> Self {
-        Sums { columns: vec![0.0; columns], squares: vec![0.0; if squares { columns } else { 0 }] }
+        let squares = vec![0.0; if squares { columns } else { 0 }];
+        Sums { columns: vec![0.0; columns], squares, rounded_off: 0.0 }
     }
 
     fn add(&mut self, other: &Sums) {
         let add = |sums: &mut Vec<f64>, terms: &[f64]| sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
         add(&mut self.columns, &other.columns);
         add(&mut self.squares, &other.squares);
+        self.rounded_off += other.rounded_off;
     }
 }
 
@@ -168,25 +186,29 @@ fn pack<T: Element, P: Packed<T>>(
     rows: &dyn Rows,
     range: Range<usize>,
     frame: &Frame<T>,
+    aid: &P::Aid,
     slab: &mut [P::Unit],
 ) -> Result<Option<Sums>> {
     let columns = frame.shift.len();
     let scale = T::nearest(power_of_two(frame.exponent));
     let set = InstructionSet::best();
-    let mut sums = Sums::new(columns, P::DIAGONAL);
-    let mut scratch = vec![T::ZERO; READ.min(range.len()) * columns];
-    for start in range.clone().step_by(READ) {
-        let end = range.end.min(start + READ);
-        let scratch = &mut scratch[..(end - start) * columns];
-        // Also where they stand in memory: strips of their columns are then found in the cache, where rows of a mapping are
-        // far apart.
-        T::read(rows, start..end, scratch)?;
-        let Sums { columns: sums, squares } = &mut sums;
-        if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums, squares }) {
-            return Ok(None);
+    let (mut sums, mut rounded_off) = (Sums::new(columns, P::DIAGONAL), 0.0);
+    let mut scratch = vec![T::ZERO; P::AT_ONCE.min(range.len()) * columns];
+    for first in range.clone().step_by(P::AT_ONCE) {
+        let scratch = &mut scratch[..P::AT_ONCE.min(range.end - first) * columns];
+        for (start, scratch) in (first..).step_by(READ).zip(scratch.chunks_mut(READ * columns)) {
+            // Also where they stand in memory: strips of their columns are then found in the cache, where rows of a mapping
+            // are far apart.
+            T::read(rows, start..start + scratch.len() / columns, scratch)?;
+            let Sums { columns: sums, squares, .. } = &mut sums;
+            if !set.run(Place { rows: scratch, shift: &frame.shift, scale, sums, squares }) {
+                return Ok(None);
+            }
         }
-        P::put(scratch, columns, start - range.start, slab);
+        rounded_off += P::put(scratch, columns, first, aid, slab);
     }
+    let energy = sums.squares.iter().sum::<f64>() + rounded_off;
+    sums.rounded_off = rounded_off * energy / range.len() as f64;
     Ok(Some(sums))
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Packed;
+use super::{Packed, READ};
 use crate::linalg::buffer::Buffer;
 use crate::linalg::element::Element;
 use crate::linalg::kernel::{Extent, Kernel, Strides, TILE_ROWS};
@@ -31,25 +31,28 @@ impl<T: Element> PackedPanels<T> {
 
 impl<T: Element> Packed<T> for PackedPanels<T> {
     type Unit = T;
+    type Aid = ();
     const WIDTH: usize = T::TILE_COLUMNS;
     const SLAB: usize = SLAB;
+    const AT_ONCE: usize = READ;
     const CHUNK: usize = CHUNK;
     const GROUP: usize = 2;
     const DIAGONAL: bool = false;
 
-    fn slabs(&mut self) -> (&mut [T], usize) {
+    fn slabs(&mut self) -> (&mut [T], usize, &()) {
         let len = self.slab_len();
-        (&mut self.data, len)
+        (&mut self.data, len, &())
     }
 
-    fn put(rows: &[T], columns: usize, first: usize, slab: &mut [T]) {
-        let width = T::TILE_COLUMNS;
+    fn put(rows: &[T], columns: usize, first: usize, (): &(), slab: &mut [T]) -> f64 {
+        let (width, first) = (T::TILE_COLUMNS, first % SLAB);
         for (panel, start) in slab.chunks_exact_mut(SLAB * width).zip((0..columns).step_by(width)) {
             let taken = start..columns.min(start + width);
             for (out, row) in panel[first * width..].chunks_exact_mut(width).zip(rows.chunks_exact(columns)) {
                 out[..taken.len()].copy_from_slice(&row[taken.clone()]);
             }
         }
+        0.0
     }
 
     /// In each slab, an entry is a chain of products in the order of the rows.

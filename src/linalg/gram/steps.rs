@@ -36,21 +36,25 @@ impl PackedSteps {
 
 impl<T: Element> Packed<T> for PackedSteps {
     type Unit = Step;
+    type Aid = ();
     const WIDTH: usize = SIDE;
     const SLAB: usize = STEPS * SIDE;
+    const AT_ONCE: usize = READ;
     const CHUNK: usize = CHUNK;
     const GROUP: usize = GROUP;
     const DIAGONAL: bool = true;
 
-    fn slabs(&mut self) -> (&mut [Step], usize) {
-        (&mut self.data, 2 * self.panels * STEPS)
+    fn slabs(&mut self) -> (&mut [Step], usize, &()) {
+        (&mut self.data, 2 * self.panels * STEPS, &())
     }
 
-    fn put(rows: &[T], columns: usize, first: usize, slab: &mut [Step]) {
+    /// The halves of a number hold all of it but what singles would lose.
+    fn put(rows: &[T], columns: usize, first: usize, (): &(), slab: &mut [Step]) -> f64 {
         let half = slab.len() / 2;
         let (left, right) = slab.split_at_mut(half);
-        let steps = |operand| <[Step]>::iter_mut(operand).skip(first / SIDE).step_by(STEPS);
+        let steps = |operand| <[Step]>::iter_mut(operand).skip(first / SIDE % STEPS).step_by(STEPS);
         split_columns(T::singles(rows), columns, steps(left), steps(right));
+        0.0
     }
 
     /// Sums of a chunk are one chain in the order of the rows.

@@ -50,6 +50,15 @@ impl InstructionSet {
         kinds.into_iter().flatten().map(InstructionSet)
     }
 
+    /// Whether products of whole numbers of 16 bits are faster than fused multiply-adds of singles: with twice as many bits in a
+    /// register these are as fast.
+    pub(crate) fn adds_whole_products(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Kind::Avx2;
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
     /// The fastest set that this processor can run.
     pub(crate) fn best() -> InstructionSet {
         InstructionSet::available().next().unwrap_or(InstructionSet(Kind::Portable))

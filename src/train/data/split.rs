@@ -1,8 +1,8 @@
 //! Examples set apart for choosing epochs and settings.
 
 use super::Example;
-use crate::codec::random::Random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
 
 /// One example in this many is set apart.
 const SHARE: usize = 10;

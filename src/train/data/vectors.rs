@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::{PADDING, Vocabulary};
-use crate::codec::random::Normal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
+use crate::random::Normal;
 use crate::tensor::Rows;
 
 /// Standard deviation of a table that starts at random: about that of trained word vectors of some hundred columns.

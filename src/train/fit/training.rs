@@ -1,8 +1,8 @@
 //! A training that goes on epoch by epoch, and can be kept in between.
 
 use super::{Epoch, FitObserver, FitSettings, History, Scope};
-use crate::codec::random::Random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
 use crate::schedule;
 use crate::tensor::Rows;
 use crate::train::data::Dataset;

@@ -6,8 +6,8 @@ use candle_core::{Device, Result, Tensor};
 
 use super::embedding::LookUp;
 use super::{Batch, Parameter};
-use crate::codec::random::Random;
 use crate::error::{Error, ErrorKind};
+use crate::random::Random;
 use crate::train::op::{Affine, Leaves};
 
 /// A network between the embedding and the classes.

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::Parameter;
 use super::architecture::{Architecture, Network, Sizes, bound};
-use crate::codec::random::Random;
+use crate::random::Random;
 use crate::train::op::{BagMean, Multiply};
 
 /// The mean of the words' embeddings through hidden layers of rectified linear units, of which the paper has two.

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::Parameter;
 use super::architecture::{Architecture, Network, Sizes, bound};
-use crate::codec::random::Random;
+use crate::random::Random;
 use crate::train::op::Recurrence;
 
 /// One layer of long short-term memory, the mean of its hidden states over time, softmax.

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor, Var};
 
-use crate::codec::random::Random;
+use crate::random::Random;
 
 /// A tensor that is trained, by its name in the checkpoint.
 #[derive(Debug, Clone, PartialEq)]

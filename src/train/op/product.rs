@@ -134,7 +134,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::random::Random;
+    use crate::random::Random;
 
     /// A matrix, by row and column.
     type Entries<'a> = &'a dyn Fn(usize, usize) -> f32;

@@ -66,7 +66,7 @@ pub fn find(name: &str) -> Result<&'static dyn Optimizer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::random::Random;
+    use crate::random::Random;
 
     /// Every update of every number, with zeros where there is no gradient.
     fn dense(optimizer: &dyn Optimizer, rates: &[f64], gradients: &[Option<Vec<f32>>], start: &[f32]) -> Vec<f32> {

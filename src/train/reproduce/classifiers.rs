@@ -397,7 +397,7 @@ fn random_factors(table: &Matrix, rank: usize, seed: u64) -> Result<Embedding> {
     let variance = squares / table.values().len() as f64;
     // An entry of the product is a sum of `rank` products of two numbers of this deviation.
     let deviation = (variance / rank as f64).powf(0.25);
-    let mut normal = crate::codec::random::Normal::new(seed);
+    let mut normal = crate::random::Normal::new(seed);
     let mut draw = |count: usize| (0..count).map(|_| (normal.next() * deviation) as f32).collect::<Vec<_>>();
     let mut left = draw(height * rank);
     // The padding stays zero.

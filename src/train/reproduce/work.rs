@@ -133,8 +133,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::codec::random::Random;
     use crate::observe::Silent;
+    use crate::random::Random;
     use crate::train::reproduce::outcome::Measured;
 
     /// Draws numbers in place of training, and fails after some runs.
