@@ -25,7 +25,7 @@ impl Default for Products {
     fn default() -> Self {
         match Unit::find() {
             Some(_) => Products::Bf16x2,
-            None if InstructionSet::best().adds_whole_products() => Products::Int16,
+            None if InstructionSet::best().prefers_whole_numbers() => Products::Int16,
             None => Products::Single,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use crate::support::encoded::noise;
 use nalgebra::DMatrix;
 use proptest::prelude::*;
 use rankfold::ErrorKind;
@@ -42,14 +43,6 @@ impl Table {
 
 fn entries(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).flat_map(move |i| (0..columns).map(move |j| (i, j)))
-}
-
-/// Uniform in (-1, 1), a function of the place.
-fn noise(i: usize, j: usize) -> f64 {
-    let mut state = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (j as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-    state = (state ^ (state >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    state = (state ^ (state >> 29)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
 /// Columns that decay, and a common mean.

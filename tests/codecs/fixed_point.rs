@@ -1,38 +1,12 @@
 //! Fixed-point codes and casts through the whole program.
 
 use std::fs;
-use std::path::Path;
 
-use crate::support::{assert_verifies, compress, fixture, minilm, rankfold, tree, weights};
-use serde_json::{Value, json};
+use crate::round_trip::{read_json, round_trip};
+use crate::support::{compress, fixture, minilm, tree, weights};
+use serde_json::json;
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
-
-fn read_json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-/// Compresses `source`, verifies the output against it, restores it, and verifies that; gives the manifest.
-fn round_trip(source: &Path, flags: &[&str]) -> Value {
-    let directory = tempfile::tempdir().unwrap();
-    let [out, dense] = ["out", "dense"].map(|name| directory.path().join(name));
-    compress(source, &out, flags).assert().code(0);
-    rankfold([Path::new("verify"), &out, Path::new("--source"), source]).assert().code(0);
-    rankfold([Path::new("restore"), &out, Path::new("-o"), &dense]).assert().code(0);
-    assert_verifies(&dense);
-    rankfold([Path::new("verify"), &dense, Path::new("--source"), &out]).assert().code(0);
-    let shapes = |path: &Path| {
-        let tensors = weights::read(path).into_iter();
-        tensors.map(|(name, tensor)| (name, tensor.dtype, tensor.shape)).collect::<Vec<_>>()
-    };
-    assert_eq!(shapes(&dense), shapes(source));
-    for (name, content) in tree::read(&dense) {
-        if name.ends_with("config.json") {
-            assert_eq!(content, fs::read(source.join(&name)).unwrap(), "{}", name.display());
-        }
-    }
-    read_json(&out.join("rankfold.json"))
-}
 
 #[test]
 fn every_width_survives_verification_and_restoration() {

@@ -9,5 +9,6 @@ mod factorization;
 mod fixed_point;
 mod low_rank_fixed;
 mod product;
+mod round_trip;
 mod row_weights;
 mod transform;

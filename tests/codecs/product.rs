@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::round_trip::round_trip;
 use crate::support::encoded::{Dense, Encoded, noise, with_threads};
-use crate::support::{assert_verifies, compress, minilm, rankfold};
+use crate::support::minilm;
 use nalgebra::DMatrix;
 use rankfold::ErrorKind;
 use rankfold::codec::{Codec, Demand, DirectTarget, Options, Part, ProductQuantization, Setting};
@@ -249,17 +250,10 @@ fn hostile_parts_are_refused() {
     refused(&|_, setting| setting.clear());
 }
 
-/// Compresses, verifies against the source, and restores.
+/// The relative error that the manifest has of a checkpoint's first table, once the checkpoint went there and back.
 fn there_and_back(source: &Path, flags: &[&str]) -> f64 {
-    let directory = tempfile::tempdir().unwrap();
-    let (out, dense) = (directory.path().join("out"), directory.path().join("dense"));
-    compress(source, &out, &[&["--method", "product"], flags].concat()).assert().code(0);
-    assert_verifies(&out);
-    rankfold([Path::new("verify"), &out, Path::new("--source"), source]).assert().code(0);
-    rankfold([Path::new("restore"), &out, Path::new("-o"), &dense]).assert().code(0);
-    assert_verifies(&dense);
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(out.join("rankfold.json")).unwrap()).unwrap();
+    let manifest = round_trip(source, &[&["--method", "product"], flags].concat());
+    assert_eq!(manifest["tables"][0]["method"], "product");
     manifest["tables"][0]["errors"]["relative_frobenius"].as_f64().unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::support::encoded::noise;
 use proptest::prelude::*;
 use rankfold::ErrorKind;
 use rankfold::checkpoint::Checkpoint;
@@ -82,14 +83,6 @@ fn relative(point: &Point, analysis: &dyn Analysis) -> f64 {
 fn point_within(analysis: &dyn Analysis, bits: f64, (rows, columns): (usize, usize)) -> usize {
     let limit = bits * rows as f64 * columns as f64 / 8.0;
     analysis.points().partition_point(|point| point.bytes() as f64 <= limit) - 1
-}
-
-/// Uniform in (-1, 1), a function of the place.
-fn noise(i: usize, j: usize) -> f64 {
-    let mut state = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (j as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-    state = (state ^ (state >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    state = (state ^ (state >> 29)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
 /// Nearly normal.

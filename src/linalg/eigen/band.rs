@@ -1,11 +1,11 @@
 //! A symmetric matrix brought to a band by blocks of reflections, each applied from both sides by products of matrices.
 
-use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::matmul::matmul;
-use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch};
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::prelude::*;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
+
+use super::reflections;
 
 /// Columns of the matrix that products treat at once. The square on the diagonal of such columns is kept whole, so that
 /// they are rectangles; what products waste on it is `COLUMNS / order` of their work.
@@ -48,17 +48,8 @@ fn fill_squares(mut matrix: MatMut<'_, f64>) {
 /// QR in place. Returns the vectors V of the `count` reflections, `[rows, count]`, and the triangular factor T in
 /// `Q = I - V T^-1 V^T`.
 fn decompose(mut panel: MatMut<'_, f64>, count: usize) -> (Mat<f64>, Mat<f64>) {
-    let (rows, columns) = (panel.nrows(), panel.ncols());
-    let mut factor = Mat::<f64>::zeros(count, count);
-    let scratch = qr_in_place_scratch::<f64>(rows, columns, count, Par::Seq, Default::default());
-    // On one thread: a panel is too narrow for more.
-    qr_in_place(
-        panel.rb_mut(),
-        factor.as_mut(),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    );
+    let rows = panel.nrows();
+    let factor = reflections::factor(panel.rb_mut(), count);
     let vectors = Mat::from_fn(rows, count, |i, j| match i.cmp(&j) {
         std::cmp::Ordering::Less => 0.0,
         std::cmp::Ordering::Equal => 1.0,

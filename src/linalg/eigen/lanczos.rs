@@ -5,18 +5,12 @@
 //! a Krylov space holds no more than the block had. So they are given back only once it is [shown](super::proof) that none
 //! is missing.
 
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::householder::{
-    apply_block_householder_sequence_on_the_left_in_place_scratch,
-    apply_block_householder_sequence_on_the_left_in_place_with_conj,
-};
 use faer::linalg::matmul::matmul;
-use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch};
-use faer::{Accum, Conj, Mat, MatMut, MatRef, Par};
+use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::proof::none_above;
-use super::{Eigen, decompose};
+use super::{Eigen, decompose, reflections};
 use crate::error::Result;
 use crate::linalg::kernel::{Kernel, Lane, TILE_ROWS};
 use crate::linalg::panels::{Panels, padded};
@@ -248,26 +242,10 @@ fn multiply(left: &[f64], distances: (usize, usize), rows: usize, right: &Panels
 /// were `R^T` times what they are.
 fn orthonormalize(block: &mut [f64], order: usize) -> Mat<f64> {
     let mut block = MatMut::from_column_major_slice_mut(block, order, BLOCK);
-    let mut reflections = block.to_owned();
-    let mut factor = Mat::<f64>::zeros(BLOCK, BLOCK);
-    let scratch = qr_in_place_scratch::<f64>(order, BLOCK, BLOCK, Par::Seq, Default::default());
-    qr_in_place(
-        reflections.as_mut(),
-        factor.as_mut(),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    );
-    let triangle = Mat::from_fn(BLOCK, BLOCK, |i, j| if i <= j { reflections[(i, j)] } else { 0.0 });
+    let mut panel = block.to_owned();
+    let factor = reflections::factor(panel.as_mut(), BLOCK);
+    let triangle = Mat::from_fn(BLOCK, BLOCK, |i, j| if i <= j { panel[(i, j)] } else { 0.0 });
     block.copy_from(Mat::<f64>::identity(order, BLOCK));
-    let scratch = apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(order, BLOCK, BLOCK);
-    apply_block_householder_sequence_on_the_left_in_place_with_conj(
-        reflections.as_ref(),
-        factor.as_ref(),
-        Conj::No,
-        block.as_mut(),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-    );
+    reflections::apply(panel.as_ref(), factor.as_ref(), 0, block, Par::Seq);
     triangle
 }

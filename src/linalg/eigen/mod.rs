@@ -43,9 +43,9 @@ trait Rotation {
 }
 
 /// The order from which on few pairs are looked for alone, and the part of it that counts as few: as measured, that takes a
-/// fifth to three quarters of the time of the whole; of spectra on which it is given up, a fifth is lost.
-const LOOKED_FOR: usize = 512;
-const FEW: usize = 16;
+/// fifth to nine tenths of the time of the whole; of spectra on which it is given up, a fifth is lost.
+const FEW_FROM: usize = 512;
+const FEW_PART: usize = 16;
 
 /// The order from which on two stages are faster than one for a part of the vectors, as measured with one and with two
 /// threads.
@@ -71,8 +71,8 @@ fn degree(order: usize) -> Par {
 /// Where an iteration does not converge, which is not known to happen for finite matrices.
 pub(super) fn leading(matrix: Mat<f64>, trace: f64, rank: usize) -> Result<Eigen> {
     let order = matrix.nrows();
-    if order >= LOOKED_FOR
-        && (1..=order / FEW).contains(&rank)
+    if order >= FEW_FROM
+        && (1..=order / FEW_PART).contains(&rank)
         && let Some(few) = few(&matrix, trace, rank)?
     {
         return Ok(few);
@@ -227,11 +227,11 @@ mod tests {
 
     #[test]
     fn leading_pairs_are_the_largest_there_are() {
-        for order in [LOOKED_FOR, LOOKED_FOR + 5] {
+        for order in [FEW_FROM, FEW_FROM + 5] {
             for (name, expected) in spectra(order) {
                 let matrix = with_eigenvalues(&expected);
                 let trace: f64 = (0..order).map(|i| matrix[(i, i)]).sum();
-                for rank in [1, 3, 20, order / FEW] {
+                for rank in [1, 3, 20, order / FEW_PART] {
                     let eigen = leading(matrix.clone(), trace, rank).unwrap();
                     let vectors = MatRef::from_row_major_slice(&eigen.vectors, rank, order);
                     let overlap = vectors * vectors.transpose() - Mat::<f64>::identity(rank, rank);
@@ -251,13 +251,13 @@ mod tests {
 
     #[test]
     fn few_pairs_of_a_falling_spectrum_are_found_alone() {
-        for (name, expected) in spectra(LOOKED_FOR).into_iter().take(3) {
+        for (name, expected) in spectra(FEW_FROM).into_iter().take(3) {
             let matrix = with_eigenvalues(&expected);
-            let trace = (0..LOOKED_FOR).map(|i| matrix[(i, i)]).sum();
-            for rank in [1, 8, LOOKED_FOR / FEW] {
+            let trace = (0..FEW_FROM).map(|i| matrix[(i, i)]).sum();
+            for rank in [1, 8, FEW_FROM / FEW_PART] {
                 assert_eq!(leading(matrix.clone(), trace, rank).unwrap().values.len(), rank, "{name}");
             }
-            assert_eq!(leading(matrix, trace, LOOKED_FOR / FEW + 1).unwrap().values.len(), LOOKED_FOR, "{name}");
+            assert_eq!(leading(matrix, trace, FEW_FROM / FEW_PART + 1).unwrap().values.len(), FEW_FROM, "{name}");
         }
     }
 

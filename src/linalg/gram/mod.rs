@@ -89,7 +89,7 @@ trait Packed<T>: Sync {
     fn slabs(&mut self) -> (&mut [Self::Unit], usize, &Self::Aid);
 
     /// Writes rows, `AT_ONCE` or less, to a slab; `first` is the index in the table of the first of them. Returns the energy of
-    /// what is rounded off, as expected, where numbers are rounded to the same units as others are.
+    /// what is rounded off, as expected; zero where no more is than the rounding of singles that [`Products::enough`] allows for.
     fn put(rows: &[T], columns: usize, first: usize, aid: &Self::Aid, slab: &mut [Self::Unit]) -> f64;
 
     /// Adds the products of the columns of panels with those of other panels, over the first `depth` rows of the chunk, to a

@@ -52,7 +52,7 @@ impl InstructionSet {
 
     /// Whether products of whole numbers of 16 bits are faster than fused multiply-adds of singles: with twice as many bits in a
     /// register these are as fast.
-    pub(crate) fn adds_whole_products(self) -> bool {
+    pub(crate) fn prefers_whole_numbers(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Kind::Avx2;
         #[cfg(not(target_arch = "x86_64"))]
