@@ -1,6 +1,7 @@
 //! Blocks of rows of a table through the cores, and what they yield in the order of the rows.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -16,14 +17,20 @@ use crate::error::Result;
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
-/// Rows of a block: it stays in the second level of the cache while A and the residual are computed.
+/// Rows of a block: they stay in the second level of the cache while A and the residual are computed.
 const ROWS: usize = 128;
 
 /// Rows that are read at a time.
 const READ: usize = 8;
 
-/// Bytes of blocks in flight, whatever the table.
-const BLOCK_BYTES: usize = 24 << 20;
+/// Bytes of workspaces and of rows of A in flight, whatever the table.
+const BYTES: usize = 24 << 20;
+
+/// Blocks of a wave for each thread: the more, the less the last one of a wave is waited for.
+const WAVE: usize = 8;
+
+/// Columns of padding, at most, that a product needs.
+const SPARE: usize = 48;
 
 /// What is done with a block.
 pub(super) trait Job<T>: Sync {
@@ -35,12 +42,13 @@ pub(super) trait Job<T>: Sync {
         None
     }
 
-    /// Writes the block's rows of A, `[rows, k]`, as they are stored, and their bytes if those are wanted.
-    fn left(&self, block: &mut Block<T>) -> Result<()>;
+    /// Writes the rows of A, `[rows, k]`, as they are stored, and their bytes if those are wanted.
+    fn left(&self, work: &mut Workspace<T>, bytes: &mut Vec<u8>) -> Result<()>;
 }
 
-/// One block at work.
-pub(super) struct Block<T> {
+/// Room for the numbers of a block. A thread has the same for all its blocks: it finds it in its cache.
+pub(super) struct Workspace<T> {
+    /// Which rows are in it.
     pub(super) range: Range<usize>,
     /// Rows of the table at distance `stride`, scaled; then the residual.
     pub(super) table: Buffer<T>,
@@ -51,9 +59,20 @@ pub(super) struct Block<T> {
     pub(super) scratch: Buffer<T>,
     /// Room for what products make of their left operand.
     pub(super) operand: operand::Scratch,
-    pub(super) bytes: Vec<u8>,
     rows: Vec<T>,
+}
+
+/// Some rows, and what came of them.
+struct Block {
+    range: Range<usize>,
+    bytes: Vec<u8>,
     outcome: Result<Sums>,
+}
+
+impl Block {
+    fn new() -> Self {
+        Block { range: 0..0, bytes: Vec::new(), outcome: Ok(Sums::default()) }
+    }
 }
 
 /// Sums over entries.
@@ -67,19 +86,17 @@ struct Sums {
     weighted: Weighted,
 }
 
-impl<T: Element> Block<T> {
+impl<T: Element> Workspace<T> {
     fn new(rows: usize, stride: usize, rank: usize) -> Self {
         let rows = padded(rows.min(ROWS), operand::ROWS);
-        Block {
+        Workspace {
             range: 0..0,
             table: Buffer::zeros(rows * stride),
             stride,
             left: Buffer::zeros(rows * rank),
             scratch: Buffer::zeros(rows * (rank + T::TILE_COLUMNS)),
             operand: operand::Scratch::new(),
-            bytes: Vec::new(),
             rows: Vec::new(),
-            outcome: Ok(Sums::default()),
         }
     }
 
@@ -88,15 +105,16 @@ impl<T: Element> Block<T> {
         self.table.len() / self.stride
     }
 
-    fn run(&mut self, table: &dyn Rows, job: &dyn Job<T>) {
-        self.outcome = self.compute(table, job);
+    fn run(&mut self, block: &mut Block, table: &dyn Rows, job: &dyn Job<T>) {
+        self.range = block.range.clone();
+        block.bytes.clear();
+        block.outcome = self.compute(&mut block.bytes, table, job);
     }
 
-    fn compute(&mut self, table: &dyn Rows, job: &dyn Job<T>) -> Result<Sums> {
+    fn compute(&mut self, bytes: &mut Vec<u8>, table: &dyn Rows, job: &dyn Job<T>) -> Result<Sums> {
         let columns = table.shape().1;
         let scale = T::nearest(job.subtrahend().table_scale());
         let set = InstructionSet::best();
-        self.bytes.clear();
         if self.range.len() < self.padded_rows() {
             // The rows of an earlier block must not be multiplied again.
             self.table.fill(T::ZERO);
@@ -111,7 +129,7 @@ impl<T: Element> Block<T> {
         }
         let (squared_norm, _) = set.run(Norms(&self.table));
         let weighted_norm = self.weighted_square(job);
-        job.left(self)?;
+        job.left(self, bytes)?;
         job.subtrahend().subtract(self);
         let (squared_error, largest_error) = set.run(Norms(&self.table));
         let weighted = Weighted { squared_norm: weighted_norm, squared_error: self.weighted_square(job) };
@@ -144,8 +162,16 @@ pub(super) fn stream<T: Element>(
     let (stride, rank) = (job.subtrahend().stride(), job.subtrahend().rank());
     let blocks = count.div_ceil(ROWS);
     let wave = wave_len::<T>(columns, stride, rank).min(blocks);
-    let mut computing: Vec<_> = (0..wave).map(|_| Block::<T>::new(count, stride, rank)).collect();
-    let mut finished: Vec<_> = (0..wave.min(blocks - wave)).map(|_| Block::<T>::new(count, stride, rank)).collect();
+    let free = Mutex::new(Vec::new());
+    let stack = || free.lock().unwrap_or_else(PoisonError::into_inner);
+    // The last one given back is taken first: mostly by the thread that gave it, in whose cache it is.
+    let run = |block: &mut Block| {
+        let mut work = stack().pop().unwrap_or_else(|| Workspace::<T>::new(count, stride, rank));
+        work.run(block, rows, job);
+        stack().push(work);
+    };
+    let mut computing: Vec<_> = (0..wave).map(|_| Block::new()).collect();
+    let mut finished: Vec<_> = (0..wave.min(blocks - wave)).map(|_| Block::new()).collect();
     let mut sums = Sums::default();
     let mut pending = 0;
     for first in (0..blocks).step_by(wave) {
@@ -157,7 +183,7 @@ pub(super) fn stream<T: Element>(
         }
         let now = &mut computing[..present];
         rayon::in_place_scope(|scope| {
-            scope.spawn(|_| now.par_iter_mut().with_max_len(1).for_each(|block| block.run(rows, job)));
+            scope.spawn(|_| now.par_iter_mut().with_max_len(1).for_each(run));
             collect(&mut finished[..pending], columns, &mut sums, sink, observer)
         })?;
         std::mem::swap(&mut computing, &mut finished);
@@ -180,13 +206,19 @@ pub(super) fn stream<T: Element>(
 
 /// Blocks of a wave: enough to keep the cores busy, within the memory that is allowed.
 fn wave_len<T>(columns: usize, stride: usize, rank: usize) -> usize {
-    let block = ROWS * (stride + 3 * rank) * size_of::<T>();
-    let allowed = BLOCK_BYTES + columns * columns * size_of::<f32>();
-    (4 * rayon::current_num_threads()).min(allowed / 2 / block.max(1)).max(1)
+    let threads = rayon::current_num_threads();
+    let allowed = BYTES + columns * columns * size_of::<f32>();
+    let workspace = ROWS * (stride + 2 * rank + SPARE) * size_of::<T>();
+    let finished = 2 * ROWS * rank * size_of::<f64>();
+    match allowed / 2 / workspace.max(1) {
+        // Each block of a wave may be in a workspace of its own.
+        few if few < threads => few.max(1),
+        _ => (allowed / 2 / finished.max(1)).clamp(threads, WAVE * threads),
+    }
 }
 
-fn collect<T: Element>(
-    blocks: &mut [Block<T>],
+fn collect(
+    blocks: &mut [Block],
     columns: usize,
     sums: &mut Sums,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,

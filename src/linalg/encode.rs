@@ -1,6 +1,6 @@
 //! From singular vectors to stored factors, and what storing them costs in accuracy, in one pass over the table.
 
-use super::block::{Block, Job, stream};
+use super::block::{Job, Workspace, stream};
 use super::element::Element;
 use super::factorize::Factorization;
 use super::kernel::InstructionSet;
@@ -158,9 +158,9 @@ impl<T: Element> Job<T> for Encode<'_, T> {
         &self.subtrahend
     }
 
-    fn left(&self, block: &mut Block<T>) -> Result<()> {
+    fn left(&self, work: &mut Workspace<T>, bytes: &mut Vec<u8>) -> Result<()> {
         let rank = self.left_powers.len();
-        let Block { range, table, stride, left, scratch, operand, bytes, .. } = block;
+        let Workspace { range, table, stride, left, scratch, operand, .. } = work;
         let count = range.len();
         match &self.vectors {
             Some(vectors) => {

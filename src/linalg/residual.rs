@@ -1,6 +1,6 @@
 //! `||W - A B||_F` and `max |W - A B|` of factors as they are stored.
 
-use super::block::{Block, Job, stream};
+use super::block::{Job, Workspace, stream};
 use super::element::Element;
 use super::factorize::check_entries;
 use super::frame::{Frame, power_of_two};
@@ -60,13 +60,13 @@ impl<T: Element> Subtrahend<T> {
         self.right.padded_columns()
     }
 
-    /// Turns the block's scaled rows of the table into those of the residual; scales its rows of A on the way.
-    pub(super) fn subtract(&self, block: &mut Block<T>) {
+    /// Turns the scaled rows of the table into those of the residual; scales the rows of A on the way.
+    pub(super) fn subtract(&self, work: &mut Workspace<T>) {
         if self.left_scale != 1.0 {
-            InstructionSet::best().run(Scale { values: &mut block.left, scale: self.left_scale });
+            InstructionSet::best().run(Scale { values: &mut work.left, scale: self.left_scale });
         }
-        let rows = block.padded_rows();
-        self.right.multiply(rows, &block.left, self.rank(), &mut block.table, &mut block.operand);
+        let rows = work.padded_rows();
+        self.right.multiply(rows, &work.left, self.rank(), &mut work.table, &mut work.operand);
     }
 }
 
@@ -120,8 +120,8 @@ impl<T: Element> Job<T> for Stored<'_, T> {
         &self.subtrahend
     }
 
-    fn left(&self, block: &mut Block<T>) -> Result<()> {
-        let count = block.range.len() * self.subtrahend.rank();
-        T::read(self.left, block.range.clone(), &mut block.left[..count])
+    fn left(&self, work: &mut Workspace<T>, _: &mut Vec<u8>) -> Result<()> {
+        let count = work.range.len() * self.subtrahend.rank();
+        T::read(self.left, work.range.clone(), &mut work.left[..count])
     }
 }
