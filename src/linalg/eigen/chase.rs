@@ -24,8 +24,8 @@ const VECTORS: usize = 16;
 /// Squares below this, of a matrix of trace near one, are taken for zero.
 const NOTHING: f64 = 1e-200;
 
-/// Steps that a thread takes at least, since one is over in microseconds.
-const STEPS: usize = 4;
+/// Entries of the blocks that a thread treats at least, since a step for a block of 64 x 64 is over in microseconds.
+const ENTRIES: usize = 4 * 64 * 64;
 
 /// The lower triangle of a symmetric band matrix with room for the fill-in: column `j` holds the rows `j..j + 2 width`.
 pub(super) struct Band {
@@ -66,8 +66,14 @@ pub(super) fn reduce(band: &mut Band, reflections: &mut Mat<f64>) {
     let set = InstructionSet::best();
     let columns = reflections.as_mut().col_iter_mut().filter_map(|column| column.try_as_col_major_mut());
     let mut columns: Vec<&mut [f64]> = columns.map(|column| column.as_slice_mut()).collect();
+    let fewest = ENTRIES.div_ceil(band.width * band.width);
     for wave in 0..band.waves() {
-        band.steps(wave, &mut columns).into_par_iter().with_min_len(STEPS).for_each(|step| set.run(step));
+        let steps = band.steps(wave, &mut columns);
+        if steps.len() <= fewest {
+            steps.into_iter().for_each(|step| set.run(step));
+        } else {
+            steps.into_par_iter().with_min_len(fewest).for_each(|step| set.run(step));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::proof::none_above;
-use super::{Eigen, decompose, reflections};
+use super::{Eigen, Reduction, decompose, reflections};
 use crate::error::Result;
 use crate::linalg::kernel::{Kernel, Lane, TILE_ROWS};
 use crate::linalg::panels::{Panels, padded};
@@ -26,11 +26,15 @@ const STRIDE: usize = f64::TILE_COLUMNS;
 /// Rows that a task multiplies.
 const ROWS: usize = 8 * TILE_ROWS;
 
+/// The order below which one thread multiplies all rows: several would wait for each other more than they gain where
+/// something else runs beside.
+const ALONE: usize = 1024;
+
 /// What the pairs may leave of the matrix beyond the optimum, as a part of that.
 const TOLERANCE: f64 = 1e-6;
 
 /// The basis may have one vector for so many of the order; with more, the whole decomposition is faster.
-const PART: usize = 3;
+const PART: usize = 2;
 
 /// The `rank` leading eigenpairs of the matrix, `[order, order]` in rows, symmetric, of a trace near one, which is
 /// overwritten; `None` where they are not found with a small basis, or not shown to be all.
@@ -53,6 +57,7 @@ pub(super) fn leading(matrix: &mut [f64], order: usize, trace: f64, rank: usize)
                 none_above(matrix, order, bound, values, &vectors).then(|| Eigen { values: values.to_vec(), vectors })
             }));
         }
+        let mut step = space.len / 8;
         // The fall of the logarithm grows with the basis, to about three times what it was.
         if let Some((len, missed)) = before {
             let fall = (missed / found.missed).ln() / (space.len - len) as f64;
@@ -60,9 +65,10 @@ pub(super) fn leading(matrix: &mut [f64], order: usize, trace: f64, rank: usize)
             if fall <= 0.0 || space.len as f64 + remaining > most as f64 {
                 return Ok(None);
             }
+            step = step.min(remaining as usize);
         }
         before = Some((space.len, found.missed));
-        next = space.len + space.len / 8;
+        next = space.len + step;
     }
     Ok(None)
 }
@@ -74,10 +80,10 @@ struct Krylov {
     len: usize,
     /// A vector a row, with room for whole tiles.
     basis: Vec<f64>,
-    /// The matrix in this basis, `[len, len]`: blocks on the diagonal and beside it.
-    projected: Mat<f64>,
-    /// The block after the last one on the diagonal: what the last image has of the block that is not multiplied yet.
-    coupling: Mat<f64>,
+    /// The matrix in this basis: its blocks on the diagonal.
+    diagonal: Vec<Mat<f64>>,
+    /// Its blocks below those; the last one is what the last image has of the block that is not multiplied yet.
+    below: Vec<Mat<f64>>,
 }
 
 /// The leading eigenpairs of the matrix in the basis.
@@ -111,46 +117,29 @@ impl Krylov {
         let first = &mut basis[..BLOCK * order];
         first.iter_mut().for_each(|entry| *entry = random.uniform() - 0.5);
         orthonormalize(first, order);
-        let (projected, coupling) = (Mat::zeros(most, most), Mat::zeros(BLOCK, BLOCK));
-        Krylov { order, len: 0, basis, projected, coupling }
+        Krylov { order, len: 0, basis, diagonal: Vec::new(), below: Vec::new() }
     }
 
     /// Multiplies the last block by the matrix, and makes what is new in the image the next block; `false` where nothing is.
     fn extend(&mut self, matrix: &[f64]) -> bool {
-        if self.len > 0 {
-            self.couple();
-        }
         let order = self.order;
         let mut image = zeros(order);
         multiply(matrix, (order, 1), order, &columns(order, &self.last_block()), &mut image);
         self.len += BLOCK;
-        let shares = self.remove(&mut image);
+        // But for rounding, the image has no part in other blocks.
+        let near = self.len.saturating_sub(2 * BLOCK);
+        let shares = self.remove(&mut image, near);
         let first = self.len - BLOCK;
-        let own = |i: usize, j: usize| shares[(first + i) * STRIDE + j];
-        for i in 0..BLOCK {
-            for j in 0..BLOCK {
-                self.projected[(first + i, first + j)] = 0.5 * (own(i, j) + own(j, i));
-            }
-        }
+        let own = |i: usize, j: usize| shares[(first - near + i) * STRIDE + j];
+        self.diagonal.push(Mat::from_fn(BLOCK, BLOCK, |i, j| 0.5 * (own(i, j) + own(j, i))));
         let large = self.put(&image);
-        // What rounding left of the basis weighs more in what is short; twice is enough (Parlett, "The Symmetric Eigenvalue
-        // Problem", 6.9).
+        // What rounding left of the basis weighs more in what is short; a second time is enough (Parlett, "The Symmetric
+        // Eigenvalue Problem", 6.9).
         let mut image = self.last_block();
-        self.remove(&mut image);
+        self.remove(&mut image, 0);
         let small = self.put(&image);
-        self.coupling = &small * &large;
+        self.below.push(&small * &large);
         (0..BLOCK).all(|i| small[(i, i)].abs() > 0.5)
-    }
-
-    /// Writes the coupling beside the diagonal.
-    fn couple(&mut self) {
-        for i in 0..BLOCK {
-            for j in 0..BLOCK {
-                let (row, column) = (self.len + i, self.len - BLOCK + j);
-                self.projected[(row, column)] = self.coupling[(i, j)];
-                self.projected[(column, row)] = self.coupling[(i, j)];
-            }
-        }
     }
 
     /// The block that was not multiplied yet, as an image.
@@ -163,13 +152,15 @@ impl Krylov {
         image
     }
 
-    /// Takes from each column of `image` its part in the basis; returns the products with the basis, `[len, STRIDE]`.
-    fn remove(&self, image: &mut [f64]) -> Vec<f64> {
-        let (order, len) = (self.order, self.len);
-        let mut shares = zeros(len);
-        multiply(&self.basis, (order, 1), len, &columns(order, image), &mut shares);
+    /// Takes from each column of `image` its part in the vectors of the basis from `first` on; returns the products with
+    /// them, `[len - first, STRIDE]`.
+    fn remove(&self, image: &mut [f64], first: usize) -> Vec<f64> {
+        let (order, count) = (self.order, self.len - first);
+        let basis = &self.basis[first * order..];
+        let mut shares = zeros(count);
+        multiply(basis, (order, 1), count, &columns(order, image), &mut shares);
         let taken: Vec<f64> = shares.iter().map(|share| -share).collect();
-        multiply(&self.basis, (1, order), order, &columns(len, &taken), image);
+        multiply(basis, (1, order), order, &columns(count, &taken), image);
         shares
     }
 
@@ -186,15 +177,21 @@ impl Krylov {
     /// What the space knows of the leading pairs of a matrix of this trace.
     fn ritz(&self, trace: f64, rank: usize) -> Result<Ritz> {
         let len = self.len;
-        let projected = self.projected.submatrix(0, 0, len, len).to_owned();
+        let mut projected = Mat::<f64>::zeros(len, len);
+        for (first, block) in (0..len).step_by(BLOCK).zip(&self.diagonal) {
+            projected.submatrix_mut(first, first, BLOCK, BLOCK).copy_from(block);
+        }
+        for (first, block) in (0..len - BLOCK).step_by(BLOCK).zip(&self.below) {
+            projected.submatrix_mut(first + BLOCK, first, BLOCK, BLOCK).copy_from(block);
+        }
         let own_trace = (0..len).map(|i| projected[(i, i)]).sum();
-        let Eigen { values, vectors } = decompose(projected, own_trace, rank, None)?;
+        let coupling = &self.below[len / BLOCK - 1];
+        let Eigen { values, vectors } = decompose(projected, own_trace, rank, Reduction::Banded(BLOCK))?;
         let dropped = (trace - values[..rank].iter().sum::<f64>()).max(0.0);
         let missed: f64 = (vectors.chunks_exact(len).zip(&values))
             .map(|(vector, value)| {
                 let last = &vector[len - BLOCK..];
-                let residual =
-                    (0..BLOCK).map(|i| (0..BLOCK).map(|j| self.coupling[(i, j)] * last[j]).sum::<f64>().powi(2));
+                let residual = (0..BLOCK).map(|i| (0..BLOCK).map(|j| coupling[(i, j)] * last[j]).sum::<f64>().powi(2));
                 let squared: f64 = residual.sum();
                 // A bound without and with the distance to values that are not wanted (Parlett, 11.7; Kato, Temple).
                 squared.sqrt().min(squared / (value - values[rank]))
@@ -231,10 +228,11 @@ fn columns(rows: usize, image: &[f64]) -> Panels<f64> {
     panels
 }
 
-/// `out += left right`, on all cores, for `rows` rows of a `left` whose rows and columns are as far apart as `distances` say.
+/// `out += left right` for `rows` rows of a `left` whose rows and columns are as far apart as `distances` say.
 fn multiply(left: &[f64], distances: (usize, usize), rows: usize, right: &Panels<f64>, out: &mut [f64]) {
-    out.par_chunks_mut(ROWS * STRIDE).zip((0..rows).into_par_iter().step_by(ROWS)).for_each(|(out, first)| {
-        right.multiply_strided(Kernel::best(), ROWS.min(rows - first), &left[first * distances.0..], distances, out);
+    let task = if rows.max(right.depth()) < ALONE { padded(rows, TILE_ROWS) } else { ROWS };
+    out.par_chunks_mut(task * STRIDE).zip((0..rows).into_par_iter().step_by(task)).for_each(|(out, first)| {
+        right.multiply_strided(Kernel::best(), task.min(rows - first), &left[first * distances.0..], distances, out);
     });
 }
 

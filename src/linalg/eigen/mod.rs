@@ -5,6 +5,7 @@
 //! block Lanczos, which finds them alone.
 
 mod band;
+mod banded;
 mod chase;
 mod direct;
 mod lanczos;
@@ -42,10 +43,35 @@ trait Rotation {
     fn apply(&self, vectors: MatMut<'_, f64>, parallel: Par);
 }
 
+/// How a matrix is brought to three diagonals.
+#[derive(Debug, Clone, Copy)]
+enum Reduction {
+    /// In one stage.
+    Direct,
+    /// By way of so many diagonals below the main one, an even number.
+    Staged(usize),
+    /// There are no more than so many diagonals below the main one, an even number.
+    Banded(usize),
+}
+
+impl Reduction {
+    /// Reduces the matrix whose lower triangle is given.
+    fn reduce(self, matrix: Mat<f64>, parallel: Par) -> (Tridiagonal, Box<dyn Rotation>) {
+        match self {
+            Reduction::Direct => direct::reduce(matrix, parallel),
+            Reduction::Staged(width) => staged::reduce(matrix, width, parallel),
+            Reduction::Banded(width) => {
+                let (tridiagonal, rotation) = banded::reduce(matrix, width);
+                (tridiagonal, Box::new(rotation))
+            }
+        }
+    }
+}
+
 /// The order from which on few pairs are looked for alone, and the part of it that counts as few: as measured, that takes a
 /// fifth to nine tenths of the time of the whole; of spectra on which it is given up, a fifth is lost.
 const FEW_FROM: usize = 512;
-const FEW_PART: usize = 16;
+const FEW_PART: usize = 8;
 
 /// The order from which on two stages are faster than one for a part of the vectors, as measured with one and with two
 /// threads.
@@ -73,12 +99,13 @@ pub(super) fn leading(matrix: Mat<f64>, trace: f64, rank: usize) -> Result<Eigen
     let order = matrix.nrows();
     if order >= FEW_FROM
         && (1..=order / FEW_PART).contains(&rank)
-        && let Some(few) = few(&matrix, trace, rank)?
+        // On a thread of the pool, which is then not handed every small product.
+        && let Some(few) = rayon::scope(|_| few(&matrix, trace, rank))?
     {
         return Ok(few);
     }
-    let band = (order >= STAGED && rank <= order / PART).then_some(BAND);
-    decompose(matrix, trace, rank, band)
+    let staged = order >= STAGED && rank <= order / PART;
+    decompose(matrix, trace, rank, if staged { Reduction::Staged(BAND) } else { Reduction::Direct })
 }
 
 /// The leading pairs alone, unless there are too many vectors to tell them from.
@@ -109,8 +136,8 @@ fn to_one(trace: f64) -> f64 {
     power_of_two(-(trace.log2().floor() as i32))
 }
 
-/// Reduces in two stages where the width of the band between them is given.
-fn decompose(mut matrix: Mat<f64>, trace: f64, rank: usize, band: Option<usize>) -> Result<Eigen> {
+/// The eigenvalues, and `rank` eigenvectors.
+fn decompose(mut matrix: Mat<f64>, trace: f64, rank: usize, reduction: Reduction) -> Result<Eigen> {
     let order = matrix.nrows();
     if trace <= 0.0 || order == 1 {
         return Ok(diagonal(order, trace.max(0.0), rank));
@@ -119,10 +146,7 @@ fn decompose(mut matrix: Mat<f64>, trace: f64, rank: usize, band: Option<usize>)
     matrix.col_iter_mut().for_each(|column| column.iter_mut().for_each(|entry| *entry *= scale));
 
     let parallel = degree(order);
-    let (tridiagonal, rotation) = match band {
-        Some(width) => staged::reduce(matrix, width, parallel),
-        None => direct::reduce(matrix, parallel),
-    };
+    let (tridiagonal, rotation) = reduction.reduce(matrix, parallel);
     let [diagonal, below] =
         [tridiagonal.diagonal, tridiagonal.below].map(|entries| entries.into_iter().map(kept).collect::<Vec<_>>());
     let (values, mut vectors) = match rank {
@@ -160,6 +184,7 @@ fn diagonal(order: usize, first: f64, rank: usize) -> Eigen {
 mod tests {
     use faer::MatRef;
 
+    use super::Reduction::{Banded, Direct, Staged};
     use super::*;
 
     /// `X X^T` for X of `[order, rank]`, where only every `step`-th row of X is not zero.
@@ -177,8 +202,10 @@ mod tests {
             let matrix = low_rank(order, rank, step);
             let trace = (0..order).map(|i| matrix[(i, i)]).sum();
             let few = rank.min(order.div_ceil(step));
-            for (wanted, band) in [(1, None), (few, None), (order / 2, None), (few, Some(4)), (order / 2, Some(16))] {
-                let eigen = decompose(matrix.clone(), trace, wanted, band).unwrap();
+            let half = order / 2;
+            let cases = [(1, Direct), (few, Direct), (half, Direct), (few, Staged(4)), (half, Staged(16))];
+            for (wanted, reduction) in cases {
+                let eigen = decompose(matrix.clone(), trace, wanted, reduction).unwrap();
                 let tail = eigen.values[few..].iter().fold(0.0, |largest: f64, &value| largest.max(value));
                 assert!(tail <= 1e-13 * trace, "{order}, rank {few}: {tail:e} beside {trace}");
                 for (j, vector) in eigen.vectors.chunks_exact(order).enumerate().take(few) {
@@ -266,7 +293,7 @@ mod tests {
         let values = [3.0, 2.0, 2.0, 1.0, 0.5];
         let matrix = with_eigenvalues(&values);
         let whole: Vec<f64> = matrix.col_iter().flat_map(|column| column.iter().copied().collect::<Vec<_>>()).collect();
-        let eigen = decompose(matrix, 8.5, 5, None).unwrap();
+        let eigen = decompose(matrix, 8.5, 5, Direct).unwrap();
         let shown = |bound: f64, pairs: &[usize]| {
             let vectors: Vec<f64> = pairs.iter().flat_map(|&pair| eigen.vectors[pair * 5..][..5].to_vec()).collect();
             let values: Vec<f64> = pairs.iter().map(|&pair| eigen.values[pair]).collect();
@@ -277,7 +304,7 @@ mod tests {
     }
 
     /// The order, and what is reduced.
-    fn reductions() -> impl Iterator<Item = (String, Mat<f64>, Option<usize>)> {
+    fn reductions() -> impl Iterator<Item = (String, Mat<f64>, Reduction)> {
         let noise = |i: usize| (i as f64 * 12.9898 + 4.1414).sin() * 43_758.545_3 % 1.0;
         let orders = [2, 3, 4, 5, 16, 17, 64, 65, 130, 257, 600];
         orders.into_iter().flat_map(move |order| {
@@ -294,19 +321,27 @@ mod tests {
                 ("sparse", Mat::from_fn(order, order, |i, j| if (i + j) % 5 == 0 { dense[(i, j)] } else { 0.0 })),
             ];
             cases.into_iter().flat_map(move |(name, matrix)| {
-                [None, Some(2), Some(8), Some(64)]
-                    .map(|band| (format!("{name}, order {order}, band {band:?}"), matrix.clone(), band))
+                let reductions = [Direct, Staged(2), Staged(8), Staged(64), Banded(2), Banded(12)];
+                reductions.map(|reduction| {
+                    let matrix = match reduction {
+                        Banded(width) => banded(&matrix, width),
+                        _ => matrix.clone(),
+                    };
+                    (format!("{name}, order {order}, {reduction:?}"), matrix, reduction)
+                })
             })
         })
     }
 
-    fn reduce(matrix: &Mat<f64>, band: Option<usize>) -> (Tridiagonal, Mat<f64>) {
+    /// Without what is further from the main diagonal.
+    fn banded(matrix: &Mat<f64>, width: usize) -> Mat<f64> {
+        Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| if i.abs_diff(j) <= width { matrix[(i, j)] } else { 0.0 })
+    }
+
+    fn reduce(matrix: &Mat<f64>, reduction: Reduction) -> (Tridiagonal, Mat<f64>) {
         let order = matrix.nrows();
         let lower = Mat::from_fn(order, order, |i, j| if i < j { f64::NAN } else { matrix[(i, j)] });
-        let (tridiagonal, rotation) = match band {
-            Some(width) => staged::reduce(lower, width, Par::rayon(4)),
-            None => direct::reduce(lower, Par::Seq),
-        };
+        let (tridiagonal, rotation) = reduction.reduce(lower, Par::rayon(4));
         let mut q = Mat::<f64>::identity(order, order);
         rotation.apply(q.as_mut(), Par::rayon(4));
         (tridiagonal, q)
@@ -314,9 +349,9 @@ mod tests {
 
     #[test]
     fn reductions_are_orthogonal_and_undone_give_the_matrix_of_which_they_read_the_lower_triangle() {
-        for (name, matrix, band) in reductions() {
+        for (name, matrix, reduction) in reductions() {
             let order = matrix.nrows();
-            let (tridiagonal, q) = reduce(&matrix, band);
+            let (tridiagonal, q) = reduce(&matrix, reduction);
             let overlap = q.transpose() * &q;
             let tolerance = 1e-15 * (order + 10) as f64;
             assert!((overlap - Mat::<f64>::identity(order, order)).norm_max() <= tolerance, "{name}");
@@ -348,7 +383,7 @@ mod tests {
         let matrix = low_rank(600, 700, 1);
         let bits = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let (tridiagonal, q) = pool.install(|| reduce(&matrix, Some(16)));
+            let (tridiagonal, q) = pool.install(|| reduce(&matrix, Staged(16)));
             let entries = tridiagonal.diagonal.into_iter().chain(tridiagonal.below);
             entries.chain(q.col_iter().flat_map(|column| column.iter().copied())).map(f64::to_bits).collect::<Vec<_>>()
         };

@@ -6,30 +6,27 @@
 use faer::prelude::*;
 use faer::{Mat, MatMut, Par};
 
-use super::band;
-use super::chase::{self, Band};
-use super::reflections;
-use super::{Rotation, Tridiagonal};
+use super::banded::{self, Banded};
+use super::{Rotation, Tridiagonal, band, reflections};
 
 /// The reflections of the first stage lie below the band, those of the second above the main diagonal.
 struct Staged {
-    matrix: Mat<f64>,
+    second: Banded,
     factors: Mat<f64>,
-    width: usize,
 }
 
 /// Reduces the matrix whose lower triangle is given, by way of a band of `width` diagonals below the main one; an even
 /// number.
 pub(super) fn reduce(mut matrix: Mat<f64>, width: usize, parallel: Par) -> (Tridiagonal, Box<dyn Rotation>) {
     let factors = band::reduce(matrix.as_mut(), width, parallel);
-    let mut banded = Band::of(matrix.as_ref(), width);
-    chase::reduce(&mut banded, &mut matrix);
-    (banded.tridiagonal(), Box::new(Staged { matrix, factors, width }))
+    let (tridiagonal, second) = banded::reduce(matrix, width);
+    (tridiagonal, Box::new(Staged { second, factors }))
 }
 
 impl Rotation for Staged {
     fn apply(&self, mut vectors: MatMut<'_, f64>, parallel: Par) {
-        chase::apply(&self.matrix, self.width, vectors.rb_mut());
-        reflections::apply(self.matrix.as_ref(), self.factors.as_ref(), self.width, vectors, parallel);
+        self.second.apply(vectors.rb_mut(), parallel);
+        let Banded { matrix, width } = &self.second;
+        reflections::apply(matrix.as_ref(), self.factors.as_ref(), *width, vectors, parallel);
     }
 }
