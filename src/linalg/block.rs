@@ -17,7 +17,8 @@ use crate::error::Result;
 use crate::observe::Observer;
 use crate::tensor::Rows;
 
-/// Rows of a block: they stay in the second level of the cache while A and the residual are computed.
+/// Rows of a block: up to some 800 columns, they stay in the second level of the cache while A and the residual are
+/// computed; fewer are not faster with more columns.
 const ROWS: usize = 128;
 
 /// Rows that are read at a time.
@@ -28,9 +29,6 @@ const BYTES: usize = 24 << 20;
 
 /// Blocks of a wave for each thread: the more, the less the last one of a wave is waited for.
 const WAVE: usize = 8;
-
-/// Columns of padding, at most, that a product needs.
-const SPARE: usize = 48;
 
 /// What is done with a block.
 pub(super) trait Job<T>: Sync {
@@ -46,7 +44,7 @@ pub(super) trait Job<T>: Sync {
     fn left(&self, work: &mut Workspace<T>, bytes: &mut Vec<u8>) -> Result<()>;
 }
 
-/// Room for the numbers of a block. A thread has the same for all its blocks: it finds it in its cache.
+/// Room for the numbers of a block. A thread mostly gets the one that it had, and finds it in its cache.
 pub(super) struct Workspace<T> {
     /// Which rows are in it.
     pub(super) range: Range<usize>,
@@ -164,7 +162,7 @@ pub(super) fn stream<T: Element>(
     let wave = wave_len::<T>(columns, stride, rank).min(blocks);
     let free = Mutex::new(Vec::new());
     let stack = || free.lock().unwrap_or_else(PoisonError::into_inner);
-    // The last one given back is taken first: mostly by the thread that gave it, in whose cache it is.
+    // The last one given back is taken first, mostly by the thread that gave it.
     let run = |block: &mut Block| {
         let mut work = stack().pop().unwrap_or_else(|| Workspace::<T>::new(count, stride, rank));
         work.run(block, rows, job);
@@ -205,12 +203,12 @@ pub(super) fn stream<T: Element>(
 }
 
 /// Blocks of a wave: enough to keep the cores busy, within the memory that is allowed.
-fn wave_len<T>(columns: usize, stride: usize, rank: usize) -> usize {
+fn wave_len<T: Element>(columns: usize, stride: usize, rank: usize) -> usize {
     let threads = rayon::current_num_threads();
     let allowed = BYTES + columns * columns * size_of::<f32>();
-    let workspace = ROWS * (stride + 2 * rank + SPARE) * size_of::<T>();
+    let workspace = ROWS * (stride + 2 * rank + T::TILE_COLUMNS) * size_of::<T>();
     let finished = 2 * ROWS * rank * size_of::<f64>();
-    match allowed / 2 / workspace.max(1) {
+    match allowed / 2 / workspace {
         // Each block of a wave may be in a workspace of its own.
         few if few < threads => few.max(1),
         _ => (allowed / 2 / finished.max(1)).clamp(threads, WAVE * threads),

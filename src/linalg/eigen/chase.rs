@@ -9,10 +9,10 @@
 //! from the top of column `order - 1 - j` of a matrix on, whose upper triangle they fill.
 
 use faer::prelude::*;
-use faer::{Mat, MatMut, MatRef};
+use faer::{Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::Tridiagonal;
+use super::{Rotation, Tridiagonal};
 use crate::linalg::kernel::{InstructionSet, Work};
 
 /// Partial sums, in a fixed order whatever the instructions.
@@ -27,8 +27,28 @@ const NOTHING: f64 = 1e-200;
 /// Entries of the blocks that a thread treats at least, since a step for a block of 64 x 64 is over in microseconds.
 const ENTRIES: usize = 4 * 64 * 64;
 
+/// The reflections of all sweeps, above the main diagonal of a matrix.
+pub(super) struct Chased {
+    pub(super) matrix: Mat<f64>,
+    pub(super) width: usize,
+}
+
+/// Reduces the matrix whose lower triangle is given, of which nothing is read but `width` diagonals below the main one; an
+/// even number. What is below the main diagonal stays.
+pub(super) fn reduce(mut matrix: Mat<f64>, width: usize) -> (Tridiagonal, Chased) {
+    let mut band = Band::of(matrix.as_ref(), width);
+    chase(&mut band, &mut matrix);
+    (band.tridiagonal(), Chased { matrix, width })
+}
+
+impl Rotation for Chased {
+    fn apply(&self, vectors: MatMut<'_, f64>, _: Par) {
+        apply(&self.matrix, self.width, vectors);
+    }
+}
+
 /// The lower triangle of a symmetric band matrix with room for the fill-in: column `j` holds the rows `j..j + 2 width`.
-pub(super) struct Band {
+struct Band {
     entries: Vec<f64>,
     order: usize,
     width: usize,
@@ -36,7 +56,7 @@ pub(super) struct Band {
 
 impl Band {
     /// The band of a matrix whose lower triangle is given, with `width` diagonals below the main one.
-    pub(super) fn of(matrix: MatRef<'_, f64>, width: usize) -> Self {
+    fn of(matrix: MatRef<'_, f64>, width: usize) -> Self {
         let order = matrix.nrows();
         let mut entries = vec![0.0; 2 * width * order];
         for (j, column) in entries.chunks_exact_mut(2 * width).enumerate() {
@@ -46,7 +66,7 @@ impl Band {
     }
 
     /// The main diagonal and the one below it.
-    pub(super) fn tridiagonal(&self) -> Tridiagonal {
+    fn tridiagonal(&self) -> Tridiagonal {
         let column = 2 * self.width;
         Tridiagonal {
             diagonal: self.entries.iter().step_by(column).copied().collect(),
@@ -62,18 +82,13 @@ fn sweeps(order: usize) -> usize {
 }
 
 /// Brings the band to three diagonals and leaves the reflections above the main diagonal of `reflections`.
-pub(super) fn reduce(band: &mut Band, reflections: &mut Mat<f64>) {
+fn chase(band: &mut Band, reflections: &mut Mat<f64>) {
     let set = InstructionSet::best();
     let columns = reflections.as_mut().col_iter_mut().filter_map(|column| column.try_as_col_major_mut());
     let mut columns: Vec<&mut [f64]> = columns.map(|column| column.as_slice_mut()).collect();
     let fewest = ENTRIES.div_ceil(band.width * band.width);
     for wave in 0..band.waves() {
-        let steps = band.steps(wave, &mut columns);
-        if steps.len() <= fewest {
-            steps.into_iter().for_each(|step| set.run(step));
-        } else {
-            steps.into_par_iter().with_min_len(fewest).for_each(|step| set.run(step));
-        }
+        band.steps(wave, &mut columns).into_par_iter().with_min_len(fewest).for_each(|step| set.run(step));
     }
 }
 
@@ -229,9 +244,9 @@ fn add_scaled(y: &mut [f64], scale: f64, x: &[f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * x);
 }
 
-/// `vectors = Q vectors`, where Q is the product of the reflections that [`reduce`] left for a band of `width`, an even
+/// `vectors = Q vectors`, where Q is the product of the reflections that [`chase`] left for a band of `width`, an even
 /// number.
-pub(super) fn apply(reflections: &Mat<f64>, width: usize, mut vectors: MatMut<'_, f64>) {
+fn apply(reflections: &Mat<f64>, width: usize, mut vectors: MatMut<'_, f64>) {
     let set = InstructionSet::best();
     vectors.rb_mut().par_col_chunks_mut(VECTORS).for_each(|vectors| {
         let mut rows = vec![[0.0; VECTORS]; vectors.nrows()];

@@ -10,7 +10,7 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::proof::none_above;
-use super::{Eigen, Reduction, decompose, reflections};
+use super::{ALONE, Eigen, Reduction, decompose, reflections};
 use crate::error::Result;
 use crate::linalg::kernel::{Kernel, Lane, TILE_ROWS};
 use crate::linalg::panels::{Panels, padded};
@@ -25,10 +25,6 @@ const STRIDE: usize = f64::TILE_COLUMNS;
 
 /// Rows that a task multiplies.
 const ROWS: usize = 8 * TILE_ROWS;
-
-/// The order below which one thread multiplies all rows: several would wait for each other more than they gain where
-/// something else runs beside.
-const ALONE: usize = 1024;
 
 /// What the pairs may leave of the matrix beyond the optimum, as a part of that.
 const TOLERANCE: f64 = 1e-6;

@@ -5,7 +5,6 @@
 //! block Lanczos, which finds them alone.
 
 mod band;
-mod banded;
 mod chase;
 mod direct;
 mod lanczos;
@@ -61,7 +60,7 @@ impl Reduction {
             Reduction::Direct => direct::reduce(matrix, parallel),
             Reduction::Staged(width) => staged::reduce(matrix, width, parallel),
             Reduction::Banded(width) => {
-                let (tridiagonal, rotation) = banded::reduce(matrix, width);
+                let (tridiagonal, rotation) = chase::reduce(matrix, width);
                 (tridiagonal, Box::new(rotation))
             }
         }
@@ -84,10 +83,14 @@ const PART: usize = 4;
 /// with more, the second has more to do.
 const BAND: usize = 64;
 
+/// The order below which one thread is faster than several, which would wait for each other: the more so where something
+/// else runs beside.
+const ALONE: usize = 1024;
+
 /// Degree of parallelism that `faer` is given. Its results depend on the degree, not on the threads there are, so the
-/// degree follows from the order alone; below the bound, one thread is faster.
+/// degree follows from the order alone.
 fn degree(order: usize) -> Par {
-    if order < 1024 { Par::Seq } else { Par::rayon(4) }
+    if order < ALONE { Par::Seq } else { Par::rayon(4) }
 }
 
 /// Decomposes the matrix whose lower triangle is given and whose eigenvalues are not negative, but for rounding. Few
@@ -97,15 +100,17 @@ fn degree(order: usize) -> Par {
 /// Where an iteration does not converge, which is not known to happen for finite matrices.
 pub(super) fn leading(matrix: Mat<f64>, trace: f64, rank: usize) -> Result<Eigen> {
     let order = matrix.nrows();
-    if order >= FEW_FROM
-        && (1..=order / FEW_PART).contains(&rank)
-        // On a thread of the pool, which is then not handed every small product.
-        && let Some(few) = rayon::scope(|_| few(&matrix, trace, rank))?
-    {
-        return Ok(few);
-    }
-    let staged = order >= STAGED && rank <= order / PART;
-    decompose(matrix, trace, rank, if staged { Reduction::Staged(BAND) } else { Reduction::Direct })
+    // On a thread of the pool, which then need not be handed every small task.
+    rayon::scope(|_| {
+        if order >= FEW_FROM
+            && (1..=order / FEW_PART).contains(&rank)
+            && let Some(few) = few(&matrix, trace, rank)?
+        {
+            return Ok(few);
+        }
+        let staged = order >= STAGED && rank <= order / PART;
+        decompose(matrix, trace, rank, if staged { Reduction::Staged(BAND) } else { Reduction::Direct })
+    })
 }
 
 /// The leading pairs alone, unless there are too many vectors to tell them from.

@@ -6,12 +6,12 @@
 use faer::prelude::*;
 use faer::{Mat, MatMut, Par};
 
-use super::banded::{self, Banded};
+use super::chase::{self, Chased};
 use super::{Rotation, Tridiagonal, band, reflections};
 
 /// The reflections of the first stage lie below the band, those of the second above the main diagonal.
 struct Staged {
-    second: Banded,
+    second: Chased,
     factors: Mat<f64>,
 }
 
@@ -19,14 +19,14 @@ struct Staged {
 /// number.
 pub(super) fn reduce(mut matrix: Mat<f64>, width: usize, parallel: Par) -> (Tridiagonal, Box<dyn Rotation>) {
     let factors = band::reduce(matrix.as_mut(), width, parallel);
-    let (tridiagonal, second) = banded::reduce(matrix, width);
+    let (tridiagonal, second) = chase::reduce(matrix, width);
     (tridiagonal, Box::new(Staged { second, factors }))
 }
 
 impl Rotation for Staged {
     fn apply(&self, mut vectors: MatMut<'_, f64>, parallel: Par) {
         self.second.apply(vectors.rb_mut(), parallel);
-        let Banded { matrix, width } = &self.second;
+        let Chased { matrix, width } = &self.second;
         reflections::apply(matrix.as_ref(), self.factors.as_ref(), *width, vectors, parallel);
     }
 }
