@@ -66,7 +66,8 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return report(&error, None).into(),
     };
     let terminal = Terminal::new(signals.clone(), cli.global.quiet);
-    let result = start_threads(cli.global.threads).and_then(|()| match &cli.command {
+    let ready = start_threads(cli.global.threads).and_then(|()| Ok(rankfold::linalg::limit_isa()?));
+    let result = ready.and_then(|()| match &cli.command {
         Command::Inspect(args) => inspect::run(args, &terminal),
         Command::Compress(args) => compress::run(args, &terminal),
         Command::Convert(args) => convert::run(args, &terminal),

@@ -25,9 +25,10 @@
 //! neither squares nor the eigendecomposition feel the scale of the table.
 //!
 //! # What is promised of the bits
-//! The result does not depend on the number of threads: all sums have a fixed order. [`Products::Single`] gives the same
-//! bits with AVX-512, AVX2 and plain Rust, as [`Products::Int16`] does, each others, and [`Products::Bf16x2`] others again; the eigendecomposition is `faer`'s in part, whose
-//! bits may differ between processors.
+//! The result does not depend on the number of threads: all sums have a fixed order. Products of [`Products::Single`] have the
+//! same bits on all processors with fused multiply-adds, and other ones on those without; so have those of
+//! [`Products::Int16`], and those of [`Products::Bf16x2`] are others again. The eigendecomposition is `faer`'s in part, whose bits
+//! may differ between processors. What every processor promises is the error: at most 1e-6 of it above the best.
 //!
 //! # Memory
 //! Beyond the table, at most three matrices of `d` x `d` doubles and 64 MiB.
@@ -62,6 +63,7 @@ pub use encode::{Factor, Pair, Round, Sink, Values};
 pub(crate) use factorize::check_entries;
 pub use factorize::{Factorization, factorize, spectrum};
 pub(crate) use frame::check_finite;
+pub use kernel::limit_isa;
 pub(crate) use kernel::{InstructionSet, Work};
 #[cfg(feature = "train")]
 pub(crate) use kernel::{Kernel, TILE_ROWS};

@@ -10,10 +10,11 @@ pub(super) const MANY: usize = 2048;
 /// How products of singles are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
-    /// As singles, by fused multiply-adds: products have the same bits on every processor.
+    /// As singles, by fused multiply-adds: products have the same bits on every processor that has those, and on every one of the
+    /// others.
     Single,
     /// For the Gram matrix as whole numbers of 13 bits, in 16, whose products are added up without rounding in 32; for the rest as
-    /// [`Products::Single`]. They have the same bits on every processor, and are faster where AVX2 computes them.
+    /// [`Products::Single`]. The Gram matrix has the same bits on every processor, and is faster where AVX2 computes it.
     Int16,
     /// As three products of halves in bfloat16, on the matrix unit of processors that have one (AMX). The name is that of
     /// oneMKL's mode of computation.

@@ -7,8 +7,9 @@ SHAPE is rows x columns (30522x768). The tables are made here: seeded, squared s
 i^-0.7, and a common mean. Every route runs in its own process, all routes of a shape one after the other in every round;
 the best run counts (of three in each process for rankfold and the Gram routes). Rank is that of half the parameters, or a
 third number of the shape (30522x768x74). Packages that are not there are left out; so are routes but the Gram ones with
-ROUTES=gram. Prints a Markdown table of wall-clock seconds and of processor seconds; on a machine that others use, only
-processor seconds of one thread mean anything. On standard error, the rates in GF/s that rankfold's two passes and the same
+ROUTES=gram. ISA=portable (or avx, avx2) keeps rankfold and OpenBLAS to what an older x86-64 processor would run, portable to SSE,
+and leaves torch out. Prints a Markdown table of wall-clock seconds and of processor seconds; on a machine that others use,
+only processor seconds of one thread mean anything. On standard error, the rates in GF/s that rankfold's two passes and the same
 products in numpy reach, with symmetric work counted once.
 """
 
@@ -37,13 +38,19 @@ ROUTES = {
     "scikit-learn randomized_svd": ("randomized", {}, "sklearn"),
 }
 
+# OpenBLAS's name for a processor of each ISA. MKL, and so PyTorch, takes no such limit on processors of other makers.
+CORES = {"portable": "Nehalem", "avx": "Sandybridge", "avx2": "Haswell"}
+
 OURS = {"rankfold, error measured": {}, "rankfold, products of singles": {"PRODUCTS": "single"}}
 
 
 def present(name):
     """Whether this machine can run the route."""
     route, environment, package = ROUTES[name]
-    known = environment is not AVX512 or "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
+    if "ISA" in os.environ:
+        known = environment is not AVX512 and package != "torch"
+    else:
+        known = environment is not AVX512 or "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
     wanted = os.environ.get("ROUTES", "all") == "all" or "gram" in route
     return known and wanted and importlib.util.find_spec(package) is not None
 
@@ -229,6 +236,8 @@ def main():
         return worker(route, path, *map(int, numbers))
     if sys.argv[1:2] == ["rates"]:
         return rates(sys.argv[2], *map(int, sys.argv[3:6]))
+    if limited := os.environ.get("ISA"):
+        os.environ.update(RANKFOLD_MAX_CPU_ISA=limited, OPENBLAS_CORETYPE=CORES[limited])
     program, rounds, *shapes = sys.argv[1], *map(int, sys.argv[2:3] or ["5"]), *sys.argv[3:]
     print("| table, k | route | seconds (over rankfold's) | processor seconds | excess error |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:

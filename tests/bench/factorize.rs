@@ -17,6 +17,7 @@ use rankfold::tensor::{Dtype, MappedRows, Precision, Rows};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> anyhow::Result<()> {
+    linalg::limit_isa()?;
     // Cargo passes `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [path, rows, columns, rank, runs, rest @ ..] = &arguments[..] else {

@@ -134,3 +134,16 @@ fn a_weight_that_is_not_finite_is_named_with_the_first_row() {
         }
     }
 }
+
+#[test]
+fn an_instruction_set_without_a_name_known_here_is_refused() {
+    let sandbox = Sandbox::singles([40, 30], noise);
+    let mut command = compress(&sandbox.table(), &sandbox.out(), &["--rank", "3"]);
+    let assert = command.env("RANKFOLD_MAX_CPU_ISA", "sse9").assert().code(1);
+    let message = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(
+        message.contains("RANKFOLD_MAX_CPU_ISA") && message.contains("`avx2`") && message.contains("`sse9`"),
+        "{message}"
+    );
+    assert!(!sandbox.out().exists());
+}

@@ -73,6 +73,29 @@ fn real_minilm_loses_half_of_its_word_table_at_rank_189() {
 }
 
 #[test]
+fn real_minilm_loses_as_much_with_the_instructions_of_every_processor() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |isa: &str, threads: &str| {
+        let out = directory.path().join(format!("{isa}-{threads}"));
+        let flags = ["--reduction", "0.9", "--threads", threads];
+        compress(&minilm(), &out, &flags).env("RANKFOLD_MAX_CPU_ISA", isa).assert().code(0);
+        assert_verifies(&out);
+        std::fs::read(out.join("rankfold.json")).unwrap()
+    };
+    let error_of = |manifest: &[u8]| {
+        let manifest: Value = serde_json::from_slice(manifest).unwrap();
+        manifest["tables"][0]["errors"]["relative_frobenius"].as_f64().unwrap()
+    };
+    let newest = error_of(&run("", "2"));
+    // Those that this processor lacks are the newest one again.
+    for isa in ["portable", "avx", "avx2", "avx512", "amx"] {
+        let (one, two) = (run(isa, "1"), run(isa, "2"));
+        assert_eq!(one, two, "{isa}: the number of threads shows");
+        assert!((error_of(&one) / newest - 1.0).abs() <= 1e-6, "{isa}: {} for {newest}", error_of(&one));
+    }
+}
+
+#[test]
 fn real_minilm_position_table_is_compressed_when_named() {
     let flags = |reduction| ["--include", "*position_embeddings.weight", "--reduction", reduction];
     Compressed::with(&flags("0.5")).assert_table(POSITIONS, 109, 0.0798);

@@ -17,7 +17,7 @@ type Lanes = [f32; LANES];
 
 /// Centroids of one sub-quantizer.
 ///
-/// The nearest centroid c to a point x is that of the least `|c|^2 / 2 - x c`, a chain of one fused multiply-add for each
+/// The nearest centroid c to a point x is that of the least `|c|^2 / 2 - x c`, a chain of one multiply-add for each
 /// entry. Beside a large |c| small distances would drown, so that both are taken from the median of the centroids first,
 /// which neither a common mean nor one outlier moves.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl Centroids {
     /// Writes the index of the nearest centroid of every point, of equals the first, and gives their squared distances
     /// to `each`, in order.
     pub(super) fn assign(&self, points: &[f32], codes: &mut [u8], mut each: impl FnMut(usize, f32)) {
-        InstructionSet::best().run(Assign { centroids: self, points, codes });
+        nearest(InstructionSet::best(), self, points, codes);
         for (at, (point, &code)) in points.chunks_exact(self.size.max(1)).zip(codes.iter()).enumerate() {
             let centroid = self.get(usize::from(code));
             each(at, point.iter().zip(centroid).map(|(x, c)| (x - c) * (x - c)).sum());
@@ -82,14 +82,23 @@ impl Centroids {
     }
 }
 
-/// Finds nearest centroids.
-struct Assign<'a> {
+/// Writes the index of the nearest centroid of every point.
+fn nearest(set: InstructionSet, centroids: &Centroids, points: &[f32], codes: &mut [u8]) {
+    if set.fuses() {
+        set.run(Assign::<true> { centroids, points, codes });
+    } else {
+        set.run(Assign::<false> { centroids, points, codes });
+    }
+}
+
+/// Finds nearest centroids, with fused multiply-adds or without.
+struct Assign<'a, const FUSED: bool> {
     centroids: &'a Centroids,
     points: &'a [f32],
     codes: &'a mut [u8],
 }
 
-impl Work for Assign<'_> {
+impl<const FUSED: bool> Work for Assign<'_, FUSED> {
     type Output = ();
 
     #[inline(always)]
@@ -103,7 +112,11 @@ impl Work for Assign<'_> {
                 let mut scores = *half;
                 for (x, entries) in shifted.iter().zip(negated) {
                     for lane in 0..LANES {
-                        scores[lane] = x.mul_add(entries[lane], scores[lane]);
+                        scores[lane] = if FUSED {
+                            x.mul_add(entries[lane], scores[lane])
+                        } else {
+                            scores[lane] + x * entries[lane]
+                        };
                     }
                 }
                 for lane in 0..LANES {
@@ -307,7 +320,7 @@ mod tests {
         let (centroids, points) = (Centroids::new(numbers(3 * 100), 3), numbers(3 * 50));
         let mut all = InstructionSet::available().map(|set| {
             let mut codes = vec![0; 50];
-            set.run(Assign { centroids: &centroids, points: &points, codes: &mut codes });
+            nearest(set, &centroids, &points, &mut codes);
             codes
         });
         let first = all.next();

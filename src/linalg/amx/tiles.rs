@@ -10,6 +10,7 @@ mod instructions {
     use std::sync::OnceLock;
 
     use crate::linalg::amx::{SIDE, Step, TILE};
+    use crate::linalg::kernel::Isa;
 
     /// Bytes of a row of a tile.
     const ROW: usize = 4 * TILE;
@@ -19,9 +20,12 @@ mod instructions {
     pub(in crate::linalg) struct Unit(());
 
     impl Unit {
-        /// Asks the processor for the unit, and the operating system for its use.
+        /// Asks the processor for the unit, and the operating system for its use, unless it is not to be used.
         pub(in crate::linalg) fn find() -> Option<Unit> {
             static FOUND: OnceLock<Option<Unit>> = OnceLock::new();
+            if !Isa::Amx.allowed() {
+                return None;
+            }
             *FOUND.get_or_init(|| {
                 // Bits of EDX: AMX-BF16 and AMX-TILE.
                 let wanted = 1 << 22 | 1 << 24;

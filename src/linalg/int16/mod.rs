@@ -10,6 +10,8 @@ mod avx2;
 mod portable;
 mod round;
 
+#[cfg(target_arch = "x86_64")]
+use super::kernel::{InstructionSet, Isa};
 pub(super) use round::{Dither, round_columns};
 
 /// Columns of a panel.
@@ -46,7 +48,7 @@ pub(super) fn multiply(pairs: usize, left: Panel<'_>, right: Panel<'_>, same: bo
         assert!(panel.words.len() >= pairs * SIDE && panel.units.len() >= SIDE);
     }
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
+    if InstructionSet::best().includes(Isa::Avx2) {
         // SAFETY: the processor has AVX2, and the asserts above are the bounds that are required.
         return unsafe { avx2::multiply(pairs, left, right, same, square) };
     }

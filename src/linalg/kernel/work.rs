@@ -3,7 +3,7 @@
 //! The compiler makes vector instructions of them, as wide as the set allows. Nothing is reassociated or contracted,
 //! so every set gives the same bits.
 
-use super::{InstructionSet, Kind};
+use super::{InstructionSet, Isa};
 
 /// A loop to run. `run` has to be `#[inline(always)]`, and so does what it calls.
 pub(crate) trait Work {
@@ -19,15 +19,24 @@ impl InstructionSet {
     #[inline]
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
         match self.0 {
-            Kind::Portable => work.run(),
             // SAFETY: sets are only handed out where the processor has their features.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { run_avx2(work) },
+            Isa::Avx512 | Isa::Amx => unsafe { run_avx512(work) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { run_avx512(work) },
+            Isa::Avx2 => unsafe { run_avx2(work) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx => unsafe { run_avx(work) },
+            _ => work.run(),
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+fn run_avx<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 #[cfg(target_arch = "x86_64")]
