@@ -7,7 +7,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Panel, SIDE};
+use super::{Panel, SIDE, add_in_units};
 
 /// Rows of the square that are computed at a time.
 const ROWS: usize = 6;
@@ -107,17 +107,7 @@ unsafe fn tile(pairs: usize, left: Panel<'_>, row: usize, right: Panel<'_>, colu
             options(nostack, readonly),
         );
     }
-    for (i, sums) in sums.into_iter().enumerate() {
-        let unit = _mm256_set1_ps(f32::from_bits(left.units[row + i]));
-        for (j, sum) in sums.into_iter().enumerate() {
-            let units = &right.units[column + 8 * j..][..8];
-            let out = &mut square[(row + i) * SIDE + column + 8 * j..][..8];
-            // SAFETY: both slices hold eight numbers of 32 bits.
-            unsafe {
-                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), unit);
-                let product = _mm256_mul_ps(product, _mm256_loadu_ps(units.as_ptr().cast()));
-                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_add_ps(_mm256_loadu_ps(out.as_ptr()), product));
-            }
-        }
-    }
+    // SAFETY: registers of whole numbers are arrays of them.
+    let sums: [[i32; COLUMNS]; ROWS] = unsafe { std::mem::transmute(sums) };
+    add_in_units(&sums, left, row, right, column, square);
 }

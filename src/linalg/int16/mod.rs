@@ -9,6 +9,8 @@
 mod avx2;
 mod portable;
 mod round;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 #[cfg(target_arch = "x86_64")]
 use super::kernel::{InstructionSet, Isa};
@@ -47,12 +49,51 @@ pub(super) fn multiply(pairs: usize, left: Panel<'_>, right: Panel<'_>, same: bo
     for panel in [left, right] {
         assert!(panel.words.len() >= pairs * SIDE && panel.units.len() >= SIDE);
     }
+    let function = available().next().unwrap_or(portable::multiply);
+    // SAFETY: the asserts above are the bounds that the functions require, and there is none that the processor was not asked
+    // for.
+    unsafe { function(pairs, left, right, same, square) }
+}
+
+/// What [`multiply`] may be computed by.
+type Function = unsafe fn(usize, Panel<'_>, Panel<'_>, bool, &mut [f32]);
+
+/// Those that this processor can run, fastest first.
+fn available() -> impl Iterator<Item = Function> {
     #[cfg(target_arch = "x86_64")]
-    if InstructionSet::best().includes(Isa::Avx2) {
-        // SAFETY: the processor has AVX2, and the asserts above are the bounds that are required.
-        return unsafe { avx2::multiply(pairs, left, right, same, square) };
+    let functions = {
+        let set = InstructionSet::best();
+        let (avx2, avx512) = (set.includes(Isa::Avx2), set.includes(Isa::Avx512));
+        [
+            (avx512 && std::arch::is_x86_feature_detected!("avx512vnni")).then_some(vnni::avx512 as Function),
+            (avx2 && std::arch::is_x86_feature_detected!("avxvnni")).then_some(vnni::avx as Function),
+            avx2.then_some(avx2::multiply as Function),
+            Some(portable::multiply as Function),
+        ]
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let functions = [Some(portable::multiply as Function)];
+    functions.into_iter().flatten()
+}
+
+/// Adds sums of products, in the units of their columns, to the square from row `row` and column `column` on. A part of every
+/// function, compiled for its instructions.
+#[inline(always)]
+fn add_in_units<const COLUMNS: usize>(
+    sums: &[[i32; COLUMNS]],
+    left: Panel<'_>,
+    row: usize,
+    right: Panel<'_>,
+    column: usize,
+    square: &mut [f32],
+) {
+    let others = &right.units[column..][..COLUMNS];
+    let rows = square[row * SIDE..].chunks_exact_mut(SIDE);
+    for ((sums, &unit), out) in sums.iter().zip(&left.units[row..]).zip(rows) {
+        for ((out, &sum), &other) in out[column..].iter_mut().zip(sums).zip(others) {
+            *out += sum as f32 * f32::from_bits(unit) * f32::from_bits(other);
+        }
     }
-    portable::multiply(pairs, left, right, same, square);
 }
 
 #[cfg(test)]
@@ -76,15 +117,20 @@ mod tests {
     }
 
     #[test]
-    fn products_are_those_of_the_whole_numbers_in_plain_rust_and_as_is_fastest() {
+    fn products_are_those_of_the_whole_numbers_whatever_the_instructions() {
         let mut random = Random::new(5);
         for (pairs, largest) in [(0, false), (1, false), (2, true), (7, false), (63, false), (64, false), (64, true)] {
             let (left, right) = (numbers(&mut random, largest), numbers(&mut random, largest));
             let [left, right] = [&left, &right].map(|(words, units)| Panel { words, units });
             let start: Vec<f32> = (0..SIDE * SIDE).map(|_| random.uniform() as f32).collect();
-            let (mut fastest, mut plain) = (start.clone(), start.clone());
-            multiply(pairs, left, right, false, &mut fastest);
-            portable::multiply(pairs, left, right, false, &mut plain);
+            let of_each: Vec<_> = available()
+                .map(|function| {
+                    let mut square = start.clone();
+                    // SAFETY: slices are as long as `multiply` asserts.
+                    unsafe { function(pairs, left, right, false, &mut square) };
+                    square
+                })
+                .collect();
             for i in 0..SIDE {
                 for j in 0..SIDE {
                     let product = |p: usize, upper| {
@@ -93,12 +139,15 @@ mod tests {
                     let sum: i64 = (0..pairs).map(|p| product(p, false) + product(p, true)).sum();
                     let units = f64::from(f32::from_bits(left.units[i])) * f64::from(f32::from_bits(right.units[j]));
                     let expected = f64::from(start[i * SIDE + j]) + sum as f64 * units;
-                    let (found, plain) = (fastest[i * SIDE + j], plain[i * SIDE + j]);
-                    assert_eq!(found.to_bits(), plain.to_bits(), "{pairs} pairs at {i}, {j}");
+                    let found = of_each[0][i * SIDE + j];
                     assert!(
                         (f64::from(found) - expected).abs() <= 1e-6 * (expected.abs() + 1.0),
                         "{pairs} pairs at {i}, {j}"
                     );
+                    for (way, square) in of_each.iter().enumerate() {
+                        let other = square[i * SIDE + j];
+                        assert_eq!(found.to_bits(), other.to_bits(), "way {way}: {pairs} pairs at {i}, {j}");
+                    }
                 }
             }
         }
@@ -108,13 +157,15 @@ mod tests {
     fn of_a_panel_with_itself_the_upper_triangle_is_whole() {
         let (words, units) = numbers(&mut Random::new(6), false);
         let panel = Panel { words: &words, units: &units };
-        let [mut whole, mut part, mut plain] = [(); 3].map(|()| vec![0.0; SIDE * SIDE]);
+        let mut whole = vec![0.0; SIDE * SIDE];
         multiply(PAIRS, panel, panel, false, &mut whole);
-        multiply(PAIRS, panel, panel, true, &mut part);
-        portable::multiply(PAIRS, panel, panel, true, &mut plain);
-        for i in 0..SIDE {
-            assert_eq!(part[i * SIDE + i..(i + 1) * SIDE], whole[i * SIDE + i..(i + 1) * SIDE]);
-            assert_eq!(plain[i * SIDE + i..(i + 1) * SIDE], whole[i * SIDE + i..(i + 1) * SIDE]);
+        for function in available() {
+            let mut part = vec![0.0; SIDE * SIDE];
+            // SAFETY: slices are as long as `multiply` asserts.
+            unsafe { function(PAIRS, panel, panel, true, &mut part) };
+            for i in 0..SIDE {
+                assert_eq!(part[i * SIDE + i..(i + 1) * SIDE], whole[i * SIDE + i..(i + 1) * SIDE]);
+            }
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The products in plain Rust: the definition that others are tested against.
 
-use super::{Panel, SIDE};
+use super::{Panel, SIDE, add_in_units};
 
 /// See [`multiply`](super::multiply).
-pub(super) fn multiply(pairs: usize, left: Panel<'_>, right: Panel<'_>, same: bool, square: &mut [f32]) {
-    for (i, out) in square.chunks_exact_mut(SIDE).take(SIDE).enumerate() {
-        let from = if same { i } else { 0 };
+pub(super) fn multiply(pairs: usize, left: Panel<'_>, right: Panel<'_>, _same: bool, square: &mut [f32]) {
+    for i in 0..SIDE {
         let mut sums = [0i32; SIDE];
         for pair in 0..pairs {
             let (first, second) = halves(left.words[pair * SIDE + i]);
@@ -16,10 +15,7 @@ pub(super) fn multiply(pairs: usize, left: Panel<'_>, right: Panel<'_>, same: bo
                 *sum = sum.wrapping_add(first * lower + second * upper);
             }
         }
-        let unit = f32::from_bits(left.units[i]);
-        for ((out, sum), &other) in out.iter_mut().zip(sums).zip(right.units).skip(from) {
-            *out += sum as f32 * unit * f32::from_bits(other);
-        }
+        add_in_units(&[sums], left, i, right, 0, square);
     }
 }
 
