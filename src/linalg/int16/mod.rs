@@ -1,7 +1,7 @@
 //! Products of singles as products of whole numbers: 13 bits in 16, multiplied and added in 32 without rounding.
 //!
-//! AVX2 multiplies twice as many numbers of 16 bits as singles at a time, and adds neighbouring products
-//! (`vpmaddwd`). Each column of a slab of [`ROWS`] rows is scaled to whole numbers of its own; what is rounded off then is no
+//! AVX2 multiplies twice as many numbers of 16 bits as singles at a time, and adds neighbouring products (`vpmaddwd`); with
+//! VNNI the same instruction adds them to a sum. Each column of a slab of [`ROWS`] rows is scaled to whole numbers of its own; what is rounded off then is no
 //! more correlated with the table than the [dither](round) that is added before. Sums of whole numbers are exact, so
 //! that every processor gets the same bits.
 
