@@ -28,7 +28,7 @@ const READ: usize = 8;
 const BYTES: usize = 24 << 20;
 
 /// Blocks of a wave for each thread: the more, the less the last one of a wave is waited for.
-const WAVE: usize = 32;
+const WAVE: usize = 8;
 
 /// What is done with a block.
 pub(super) trait Job<T>: Sync {
