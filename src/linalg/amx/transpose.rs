@@ -1,12 +1,10 @@
 //! The transpose of a tile: four times, rows that are half of the tile apart are merged entry by entry.
 
 use super::{TILE, Tile};
-#[cfg(target_arch = "x86_64")]
-use crate::linalg::kernel::{InstructionSet, Isa};
 
 pub(super) fn transposed(tile: &Tile) -> Tile {
     #[cfg(target_arch = "x86_64")]
-    if InstructionSet::best().includes(Isa::Avx512) {
+    if is_x86_feature_detected!("avx512f") {
         // SAFETY: the processor has the feature.
         return unsafe { by_registers(tile) };
     }
